@@ -1,0 +1,1 @@
+//! Runs ordered steps, with a cluster or without.

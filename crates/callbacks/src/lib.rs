@@ -1,0 +1,1 @@
+//! Lifecycle callbacks: CloudEvents over HTTP, signed as Standard Webhooks.

@@ -1,0 +1,287 @@
+//! One run of the command, from its start until nothing of it is left.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
+
+use baton_pid1::reap::Usage;
+use baton_pid1::runner::Policy;
+use baton_pid1::{Command, Ended, Inherited, Runner, Signals, SpawnError};
+use baton_protocol::event::Fact;
+use baton_protocol::invocation::Invocation;
+use baton_protocol::order::Verdict;
+use baton_protocol::{Reason, Timestamp};
+use nix::poll::{PollFd, PollFlags, poll};
+
+use crate::facts::{Facts, now};
+use crate::probe::Readiness;
+use crate::tee::{Tee, TeeError};
+use crate::turn::timeout;
+use crate::watch::Watch;
+
+/// Why the command was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The step's time was up.
+    TimedOut,
+    /// The order was taken back.
+    Cancelled,
+    /// A SIGTERM came.
+    Signal,
+    /// A sidecar's work is done.
+    Finished,
+}
+
+/// How one run went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) ended: Ended,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) usage: Usage,
+    pub(crate) started_at: Timestamp,
+    /// What a person should know of the output or of what could not be killed.
+    pub(crate) trouble: Vec<String>,
+}
+
+/// Why the command did not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttemptError {
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error(transparent)]
+    Tee(#[from] TeeError),
+}
+
+/// What a run needs, besides the command.
+pub(crate) struct Setting<'a, 'w> {
+    pub(crate) call: &'a Invocation,
+    pub(crate) inherited: &'a Inherited,
+    pub(crate) signals: &'a mut Signals,
+    pub(crate) watch: &'a mut Watch<'w>,
+    pub(crate) facts: &'a mut Facts,
+    /// Signals that came before the command was there.
+    pub(crate) held: Vec<i32>,
+    /// What an order file means to the running step: anything but `Wait` stops it.
+    pub(crate) revoked: &'a dyn Fn(&[u8]) -> Verdict,
+}
+
+/// Runs the command once.
+pub(crate) fn run(
+    mut command: Command,
+    attempt: u32,
+    setting: &mut Setting<'_, '_>,
+) -> Result<Outcome, AttemptError> {
+    let call = setting.call;
+    let (mut tees, ends) = open_tees(&mut command, call, attempt > 1)?;
+    let policy = Policy {
+        single_child: call.single_child,
+        grace: call.grace,
+    };
+    let started_at = now();
+    let mut runner = Runner::start(&command, setting.inherited, policy)?;
+    drop(ends); // the command has its own
+    let began = Instant::now();
+    setting.facts.emit(Fact::Started { attempt });
+    for signal in std::mem::take(&mut setting.held) {
+        runner.take(
+            baton_pid1::Received {
+                signal,
+                own_pipe: false,
+            },
+            began,
+        );
+    }
+    let deadline = call.timeout.and_then(|length| began.checked_add(length));
+    let mut readiness = call
+        .ready
+        .as_ref()
+        .map(|probe| Readiness::new(probe, began));
+    let mut cause = None;
+    let mut next_look = began;
+    let ended = loop {
+        if let Some(ended) = runner.finished() {
+            break ended;
+        }
+        let now = Instant::now();
+        if readiness
+            .as_mut()
+            .is_some_and(|probe| is_ready(probe, &mut runner, setting, now))
+        {
+            readiness = None;
+            setting.facts.emit(Fact::Ready);
+        }
+        if cause.is_none() {
+            cause = reason_to_stop(&runner, setting, deadline, &mut next_look, now);
+            match cause {
+                Some(Cause::Signal) | None => {} // passed on already
+                Some(_) => runner.stop(now),
+            }
+            if let Some(cause) = cause {
+                setting.facts.emit(Fact::Stopping {
+                    reason: cause.reason(),
+                });
+            }
+        }
+        let open_end = deadline.filter(|_| cause.is_none());
+        sleep(&runner, setting, &tees, &readiness, open_end, next_look);
+        let now = Instant::now();
+        runner.on_signals(setting.signals, now);
+        for tee in &mut tees {
+            tee.pump();
+        }
+        runner.tick(now);
+    };
+    drain(&mut tees, setting.signals);
+    let mut trouble: Vec<_> = tees
+        .iter()
+        .filter_map(Tee::trouble)
+        .map(str::to_owned)
+        .collect();
+    if runner.gave_up() {
+        trouble.push("some of its processes did not end even by SIGKILL".to_owned());
+    }
+    Ok(Outcome {
+        ended,
+        cause,
+        usage: runner.usage(),
+        started_at,
+        trouble,
+    })
+}
+
+impl Cause {
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Cause::TimedOut => Reason::TimedOut,
+            Cause::Cancelled | Cause::Signal => Reason::Cancelled,
+            Cause::Finished => Reason::Completed,
+        }
+    }
+}
+
+/// Sleeps until something is to be done.
+fn sleep(
+    runner: &Runner,
+    setting: &Setting<'_, '_>,
+    tees: &[Tee],
+    readiness: &Option<Readiness<'_>>,
+    deadline: Option<Instant>,
+    next_look: Instant,
+) {
+    let watches = !setting.call.wait.is_empty();
+    let mut fds = vec![PollFd::new(setting.signals.as_fd(), PollFlags::POLLIN)];
+    fds.extend(tees.iter().filter_map(Tee::poll_fd));
+    fds.extend(
+        setting
+            .watch
+            .fd()
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+    );
+    let due = [
+        runner.deadline(),
+        deadline,
+        readiness.as_ref().map(Readiness::deadline),
+        watches.then_some(next_look),
+    ];
+    let _ = poll(&mut fds, timeout(due.into_iter().flatten().min()));
+}
+
+fn is_ready(
+    readiness: &mut Readiness<'_>,
+    runner: &mut Runner,
+    setting: &Setting<'_, '_>,
+    now: Instant,
+) -> bool {
+    let mut ready = readiness.tick(setting.inherited, now);
+    for (pid, how) in runner.take_others() {
+        ready |= readiness.reaped(pid, how, now);
+    }
+    ready
+}
+
+fn reason_to_stop(
+    runner: &Runner,
+    setting: &mut Setting<'_, '_>,
+    deadline: Option<Instant>,
+    next_look: &mut Instant,
+    now: Instant,
+) -> Option<Cause> {
+    if runner.asked_by_signal() {
+        return Some(Cause::Signal);
+    }
+    if runner.is_stopping() {
+        return None; // the command is over, and what it left behind is being ended
+    }
+    if deadline.is_some_and(|deadline| now >= deadline) {
+        return Some(Cause::TimedOut);
+    }
+    let watch = &mut setting.watch;
+    if setting.call.wait.is_empty() || !(watch.drain() || now >= *next_look) {
+        return None;
+    }
+    watch.arm();
+    let verdict = watch.look(setting.revoked);
+    *next_look = now + watch.patience();
+    match verdict {
+        Verdict::Wait | Verdict::Go => None,
+        Verdict::Passed(_) if setting.call.until.is_some() => Some(Cause::Finished),
+        Verdict::Passed(_) | Verdict::Cancelled => Some(Cause::Cancelled),
+    }
+}
+
+/// Opens what output is captured in. Where both streams go to one file they share one pipe, so that
+/// their order is kept.
+fn open_tees(
+    command: &mut Command,
+    call: &Invocation,
+    again: bool,
+) -> Result<(Vec<Tee>, Vec<OwnedFd>), TeeError> {
+    let (mut tees, mut ends) = (Vec::new(), Vec::new());
+    let mut open = |console: RawFd, path| -> Result<RawFd, TeeError> {
+        let (tee, end) = Tee::open(console, path, call.output_limit, again)?;
+        let fd = end.as_raw_fd();
+        tees.push(tee);
+        ends.push(end);
+        Ok(fd)
+    };
+    match (&call.out, &call.err) {
+        (Some(out), Some(err)) if out == err => {
+            command.stdout = Some(open(libc::STDOUT_FILENO, out)?);
+            command.stderr = command.stdout;
+        }
+        (out, err) => {
+            if let Some(out) = out {
+                command.stdout = Some(open(libc::STDOUT_FILENO, out)?);
+            }
+            if let Some(err) = err {
+                command.stderr = Some(open(libc::STDERR_FILENO, err)?);
+            }
+        }
+    }
+    Ok((tees, ends))
+}
+
+/// Moves what is left in the pipes. A writer that is still there delays nothing: what is not in the
+/// pipe yet is not waited for.
+fn drain(tees: &mut [Tee], signals: &mut Signals) {
+    loop {
+        let moved = tees.iter_mut().fold(false, |moved, tee| tee.pump() | moved);
+        if moved {
+            continue;
+        }
+        if !tees.iter().any(Tee::is_behind) {
+            return;
+        }
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(
+            tees.iter()
+                .filter(|tee| tee.is_behind())
+                .filter_map(Tee::poll_fd),
+        );
+        let _ = poll(&mut fds, timeout(None));
+        while let Some(received) = signals.take() {
+            if received.signal == libc::SIGTERM {
+                tees.iter_mut().for_each(Tee::abandon);
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Telling what happened: the event file, the final record, the termination message.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use baton_protocol::event::{Fact, StepEvent};
+use baton_protocol::layout::{self, MAX_RESULT_BYTES, MAX_TERMINATION_BYTES};
+use baton_protocol::record::termination_message;
+use baton_protocol::{Record, Timestamp};
+
+use crate::say;
+
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// Why facts cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub(crate) struct FactsError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// The step's own folder, where there is one.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    folder: Option<PathBuf>,
+    /// Open for the step's whole life: its closing tells the reader that we are gone, however.
+    events: Option<File>,
+}
+
+impl Facts {
+    /// Opens the event file, and makes the results folder if it is not there.
+    pub(crate) fn open(folder: Option<&Path>) -> Result<Facts, FactsError> {
+        let Some(folder) = folder else {
+            return Ok(Facts {
+                folder: None,
+                events: None,
+            });
+        };
+        let results = folder.join(layout::RESULTS);
+        match fs::DirBuilder::new().mode(0o777).create(&results) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(FactsError {
+                    action: "make the folder",
+                    path: results,
+                    source: e,
+                });
+            }
+            _ => {}
+        }
+        let path = folder.join(layout::EVENTS);
+        let events = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o644)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(|source| FactsError {
+                action: "open the event file",
+                path,
+                source,
+            })?;
+        Ok(Facts {
+            folder: Some(folder.to_owned()),
+            events: Some(events),
+        })
+    }
+
+    /// Whether anybody is told.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.events.is_some() || Path::new(TERMINATION_LOG).exists()
+    }
+
+    /// Appends an event. It informs and decides nothing, so a failure is said and no more.
+    pub(crate) fn emit(&mut self, fact: Fact) {
+        let Some(events) = &mut self.events else {
+            return;
+        };
+        let event = StepEvent { at: now(), fact };
+        if let Err(e) = events.write_all(&event.to_line()) {
+            say(&format_args!("cannot append to the event file: {e}"));
+        }
+    }
+
+    /// Empties the results folder, so that what a failed attempt left is not taken for a result.
+    pub(crate) fn clear_results(&self) {
+        let Some(folder) = &self.folder else { return };
+        for entry in fs::read_dir(folder.join(layout::RESULTS))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let path = entry.path();
+            let removed = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
+                _ => fs::remove_file(&path),
+            };
+            if let Err(e) = removed {
+                say(&format_args!(
+                    "cannot remove the failed attempt's {}: {e}",
+                    path.display()
+                ));
+            }
+        }
+    }
+
+    /// The step's results that are too large to be passed on.
+    pub(crate) fn oversized_result(&self) -> Option<String> {
+        let (_, large) = results(self.folder.as_deref()?, MAX_RESULT_BYTES);
+        large
+    }
+
+    /// Writes the final record, and before it everything that has to be there when it is seen.
+    pub(crate) fn finish(
+        &mut self,
+        record: &Record,
+        termination: Option<&Path>,
+    ) -> Result<(), FactsError> {
+        self.emit(Fact::Finished(record.clone()));
+        let small = self
+            .folder
+            .as_deref()
+            .map(|dir| results(dir, MAX_TERMINATION_BYTES as u64).0);
+        write_termination(record, &small.unwrap_or_default(), termination);
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        let (made, path) = (folder.join(".exit"), folder.join(layout::EXIT));
+        fs::write(&made, record.to_json())
+            .and_then(|()| fs::rename(&made, &path))
+            .map_err(|source| FactsError {
+                action: "write the final record",
+                path,
+                source,
+            })
+    }
+}
+
+/// Now, by the wall clock.
+pub(crate) fn now() -> Timestamp {
+    SystemTime::now().into()
+}
+
+/// The results of at most `most` bytes that are text, and the name of one that is larger.
+fn results(folder: &Path, most: u64) -> (BTreeMap<String, String>, Option<String>) {
+    let (mut small, mut large) = (BTreeMap::new(), None);
+    for entry in fs::read_dir(folder.join(layout::RESULTS))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            continue;
+        };
+        let Ok(meta) = entry.metadata() else { continue };
+        if !meta.is_file() || !layout::is_name(&name) {
+            continue;
+        }
+        if meta.len() > most {
+            large = Some(name);
+            continue;
+        }
+        let mut text = String::new();
+        let read = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(entry.path())
+            .and_then(|file| file.take(most).read_to_string(&mut text));
+        if read.is_ok() {
+            small.insert(name, text);
+        }
+    }
+    (small, large)
+}
+
+fn write_termination(record: &Record, results: &BTreeMap<String, String>, path: Option<&Path>) {
+    let mut open = OpenOptions::new();
+    open.write(true).truncate(true);
+    // The default is the container runtime's file: it is there, or nobody wants it.
+    let opened = match path {
+        Some(path) => open.create(true).mode(0o644).open(path),
+        None => match open.open(TERMINATION_LOG) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+            opened => opened,
+        },
+    };
+    let written = opened.and_then(|mut file| file.write_all(&termination_message(record, results)));
+    if let Err(e) = written {
+        let path = path.unwrap_or(Path::new(TERMINATION_LOG));
+        say(&format_args!(
+            "cannot write the termination message to {}: {e}",
+            path.display()
+        ));
+    }
+}

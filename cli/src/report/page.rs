@@ -1,0 +1,183 @@
+//! What the template shows, made of the facts: words and numbers, ready to be put in place.
+
+use std::time::Duration;
+
+use askama::Template;
+use baton_protocol::{Reason, Record};
+
+use super::facts::{End, Facts, Phase, Role, StepFacts, StepResult};
+use super::timeline::{self, Bar, Class, Percent, Scale, Tick};
+use super::{MAX_LOG_BYTES, MAX_LOGS_BYTES, MAX_RESULT_BYTES, MIN_LOG_BYTES, ansi, units};
+
+#[derive(Template)]
+#[template(path = "page.html")]
+pub(super) struct Page {
+    kind: String,
+    name: String,
+    origin: String,
+    phase: &'static str,
+    phase_class: &'static str,
+    headline: String,
+    exit_code: i32,
+    started: String,
+    duration: String,
+    notes: Vec<String>,
+    ticks: Vec<Tick>,
+    rows: Vec<Row>,
+    results: Vec<ShownResult>,
+    version: &'static str,
+}
+
+struct Row {
+    /// Unique on the page: names may repeat where a step is hostile.
+    id: usize,
+    name: String,
+    role: &'static str,
+    command: String,
+    class: &'static str,
+    outcome: String,
+    message: String,
+    exit: String,
+    attempts: String,
+    waited: String,
+    ran: String,
+    cpu: String,
+    peak: String,
+    bars: Vec<Bar>,
+    ready: Option<Percent>,
+    log: String,
+    open: bool,
+}
+
+struct ShownResult {
+    step: String,
+    name: String,
+    value: String,
+    cut: String,
+}
+
+const NONE: &str = "–";
+
+impl Page {
+    pub(super) fn of(facts: &Facts) -> Page {
+        let scale = Scale::of(facts);
+        let fair = MAX_LOGS_BYTES / facts.steps.len().max(1);
+        let limit = fair.clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
+        let (phase, phase_class) = match facts.phase {
+            Phase::Succeeded => ("Succeeded", "good"),
+            Phase::Failed => ("Failed", "bad"),
+            Phase::Cancelled => ("Cancelled", "stopped"),
+            Phase::TimedOut => ("Timed out", "bad"),
+        };
+        let steps = facts.steps.iter().enumerate();
+        Page {
+            kind: facts.kind.clone(),
+            name: facts.name.clone(),
+            origin: facts.origin.clone(),
+            phase,
+            phase_class,
+            headline: facts.headline.clone(),
+            exit_code: facts.exit_code,
+            started: to_the_second(facts.started_at),
+            duration: units::duration(facts.finished_at.since(facts.started_at)),
+            notes: facts.notes.clone(),
+            ticks: scale.ticks(),
+            rows: steps.map(|(id, s)| Row::of(id, s, &scale, limit)).collect(),
+            results: facts.results.iter().map(ShownResult::of).collect(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+/// `2026-03-01 09:30:00 UTC`.
+fn to_the_second(at: baton_protocol::Timestamp) -> String {
+    let text = at.to_string();
+    let (whole, _) = text.split_once('.').unwrap_or((&text, ""));
+    format!("{} UTC", whole.replace('T', " "))
+}
+
+impl Row {
+    fn of(id: usize, step: &StepFacts, scale: &Scale, limit: usize) -> Row {
+        let class = timeline::class_of(step);
+        let record = match &step.end {
+            End::Recorded(record) => Some(record),
+            End::NotRun | End::Died(_) => None,
+        };
+        let of_record = |show: &dyn Fn(&Record) -> String| record.map_or(NONE.to_owned(), show);
+        let ran = record.filter(|r| r.attempts > 0);
+        let of_run = |show: &dyn Fn(&Record) -> String| ran.map_or(NONE.to_owned(), show);
+        Row {
+            id,
+            name: step.name.clone(),
+            role: match step.role {
+                Role::Step | Role::Container => "",
+                Role::Finally => "finally",
+                Role::Sidecar => "sidecar",
+                Role::Init => "init",
+            },
+            command: step.command.clone(),
+            class: class.name(),
+            outcome: outcome(&step.end),
+            message: match &step.end {
+                End::Recorded(record) => record.message.clone(),
+                End::Died(what) => what.clone(),
+                End::NotRun => String::new(),
+            },
+            exit: of_run(&|r| match r.signal {
+                Some(signal) => format!("{} (signal {signal})", r.exit_code),
+                None => r.exit_code.to_string(),
+            }),
+            attempts: of_run(&|r| r.attempts.to_string()),
+            waited: of_record(&|r| units::duration(Duration::from_millis(r.waited_ms))),
+            ran: of_run(&|r| units::duration(Duration::from_millis(r.ran_ms))),
+            cpu: of_run(&|r| units::duration(r.cpu())),
+            peak: of_run(&|r| match r.peak_bytes {
+                0 => NONE.to_owned(),
+                n => units::bytes(n),
+            }),
+            bars: timeline::bars(step, scale),
+            ready: step.ready_at.map(|at| scale.x(at)),
+            log: ansi::to_html(&step.log, limit),
+            open: class == Class::Bad,
+        }
+    }
+}
+
+fn outcome(end: &End) -> String {
+    match end {
+        End::NotRun => "Not run".into(),
+        End::Died(_) => "Died".into(),
+        End::Recorded(record) => {
+            let words = match record.reason {
+                Reason::Completed => "Succeeded",
+                Reason::Error => "Failed",
+                Reason::StartError => "Could not start",
+                Reason::TimedOut => "Timed out",
+                Reason::OomKilled => "Out of memory",
+                Reason::Cancelled => "Cancelled",
+                Reason::Skipped => "Skipped",
+                Reason::Passed => "Passed over",
+            };
+            match record.continued {
+                true => format!("{words}, ignored"),
+                false => words.into(),
+            }
+        }
+    }
+}
+
+impl ShownResult {
+    fn of(result: &StepResult) -> ShownResult {
+        let shown = result.value.get(..MAX_RESULT_BYTES);
+        let left_out = result.value.len() - shown.unwrap_or(&result.value).len();
+        ShownResult {
+            step: result.step.clone(),
+            name: result.name.clone(),
+            value: String::from_utf8_lossy(shown.unwrap_or(&result.value)).into_owned(),
+            cut: match left_out {
+                0 => String::new(),
+                n => format!("… {} left out …", units::bytes(n as u64)),
+            },
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Reading files that tenants write.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use nix::NixPath;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+/// Why a file that tenants write is not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// Nothing has this name.
+    #[error("it does not exist")]
+    Absent,
+    /// It is of another kind or size than it may be, or its owner forbids to read it.
+    #[error("{0}")]
+    Bad(String),
+    /// The fault is not the file's: out of descriptors or memory, an I/O error.
+    #[error("{0}")]
+    Trouble(io::Error),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(e: io::Error) -> Self {
+        match e.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOENT) => ReadError::Absent,
+            Some(Errno::ELOOP) => ReadError::Bad("it is a symbolic link".to_owned()),
+            Some(Errno::ENXIO | Errno::ENODEV) => ReadError::Bad(NOT_REGULAR.to_owned()),
+            Some(Errno::EACCES | Errno::EPERM | Errno::ENOTDIR) => ReadError::Bad(e.to_string()),
+            _ => ReadError::Trouble(e),
+        }
+    }
+}
+
+const NOT_REGULAR: &str = "it is not a regular file";
+
+/// A regular file, and its size when it was opened.
+pub(crate) struct Opened {
+    pub(crate) file: File,
+    pub(crate) len: u64,
+    pub(crate) inode: u64,
+}
+
+/// Opens a regular file below the folder `dir`. Only the last part of `path` may be a tenant's.
+pub(crate) fn open<P: ?Sized + NixPath>(dir: impl AsFd, path: &P) -> Result<Opened, ReadError> {
+    // A FIFO must not block us, a link must not lead us, a terminal must not become ours.
+    let flags = OFlag::O_RDONLY
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_NONBLOCK
+        | OFlag::O_CLOEXEC
+        | OFlag::O_NOCTTY;
+    let file = File::from(openat(dir, path, flags, Mode::empty()).map_err(io::Error::from)?);
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(ReadError::Bad(NOT_REGULAR.to_owned()));
+    }
+    Ok(Opened {
+        len: meta.len(),
+        inode: std::os::unix::fs::MetadataExt::ino(&meta),
+        file,
+    })
+}
+
+/// Reads a whole file of at most `most` bytes.
+pub(crate) fn read<P: ?Sized + NixPath>(
+    dir: impl AsFd,
+    path: &P,
+    most: u64,
+) -> Result<Vec<u8>, ReadError> {
+    let opened = open(dir, path)?;
+    let too_long = || ReadError::Bad(format!("it is longer than {most} bytes"));
+    if opened.len > most {
+        return Err(too_long());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(opened.len).unwrap_or(0));
+    opened.file.take(most + 1).read_to_end(&mut bytes)?;
+    // It may have grown meanwhile.
+    if bytes.len() as u64 > most {
+        return Err(too_long());
+    }
+    Ok(bytes)
+}
+
+/// Reads one piece of a file from `offset`; empty at its end.
+pub(crate) fn piece(file: &File, offset: u64, most: usize) -> Result<Vec<u8>, ReadError> {
+    let mut bytes = vec![0; most];
+    loop {
+        match file.read_at(&mut bytes, offset) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => {
+                bytes.truncate(read?);
+                return Ok(bytes);
+            }
+        }
+    }
+}

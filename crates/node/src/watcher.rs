@@ -1,0 +1,336 @@
+//! Any number of pods, watched from one thread by one inotify instance.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use baton_protocol::Timestamp;
+use baton_protocol::layout::{self, EVENTS, EXIT};
+use baton_steps::{Death, Event, Plan, Run};
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+
+use crate::clock::Clock;
+use crate::node::Deaths;
+use crate::notice::{NodeError, Notice};
+use crate::pod::Pod;
+
+/// How often a pod is looked at that cannot be watched, because inotify is used up.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Reads of inotify before the rest of the work has its turn, so that a flood starves nobody.
+const MAX_READS: u32 = 64;
+
+/// A pod of a [`Watcher`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodId(u64);
+
+/// Watches pods and drives their runs. It has no thread and never waits: its owner polls
+/// [`fd`](Watcher::fd) for at most [`timeout`](Watcher::timeout) and calls
+/// [`dispatch`](Watcher::dispatch).
+///
+/// Dropping it closes its inotify descriptor, which can block for 20 ms.
+#[derive(Debug)]
+pub struct Watcher {
+    inotify: Result<Inotify, Errno>,
+    watches: HashMap<WatchDescriptor, Watch>,
+    pods: BTreeMap<PodId, Watched>,
+    next: u64,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Watched {
+    pod: Pod,
+    path: PathBuf,
+    deaths: Deaths,
+    /// Not every folder could be watched.
+    polled: bool,
+    /// Event files with news.
+    looks: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    pod: PodId,
+    number: u32,
+    of: Of,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Of {
+    Folder,
+    Events,
+}
+
+impl Default for Watcher {
+    fn default() -> Self {
+        Watcher::new()
+    }
+}
+
+impl Watcher {
+    /// A watcher of no pods yet. Where no inotify instance can be had, its pods are looked at every
+    /// [`POLL_INTERVAL`], and say so.
+    pub fn new() -> Watcher {
+        Watcher {
+            inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK),
+            watches: HashMap::new(),
+            pods: BTreeMap::new(),
+            next: 0,
+            clock: Clock::start(),
+        }
+    }
+
+    /// A watcher that has no inotify, as on a machine where it is used up.
+    #[cfg(test)]
+    pub(crate) fn without_inotify() -> Watcher {
+        Watcher {
+            inotify: Err(Errno::EMFILE),
+            ..Watcher::new()
+        }
+    }
+
+    /// Takes a pod whose folder [`prepare`](crate::prepare) made, and goes on where its files stand.
+    /// What it has to tell at once is told by the next [`dispatch`](Watcher::dispatch).
+    ///
+    /// # Errors
+    /// Where the plan is past its bounds, or the folder cannot be used.
+    pub fn add(&mut self, root: &Path, plan: Plan, deaths: Deaths) -> Result<PodId, NodeError> {
+        let id = PodId(self.next);
+        self.next += 1;
+        // Armed first and looked at afterwards, so that nothing falls between.
+        let armed = self.arm(id, root, plan.total());
+        let mut pod = match Pod::open(root, plan, self.clock.now()) {
+            Ok(pod) => pod,
+            Err(e) => {
+                self.disarm(id);
+                return Err(e);
+            }
+        };
+        if let Err(e) = &armed {
+            pod.tell(
+                "watch",
+                format!(
+                    "cannot watch {} by inotify ({e}); it is looked at every {} ms",
+                    root.display(),
+                    POLL_INTERVAL.as_millis()
+                ),
+            );
+        }
+        let watched = Watched {
+            pod,
+            path: root.to_owned(),
+            deaths,
+            polled: armed.is_err(),
+            looks: Vec::new(),
+        };
+        self.pods.insert(id, watched);
+        Ok(id)
+    }
+
+    /// Forgets a pod. Removing watches can block: this is no part of a hand-off.
+    pub fn remove(&mut self, id: PodId) {
+        if self.pods.remove(&id).is_some() {
+            self.disarm(id);
+        }
+    }
+
+    /// The run of a pod, for displays.
+    pub fn run(&self, id: PodId) -> Option<&Run> {
+        self.pods.get(&id).map(|w| w.pod.run())
+    }
+
+    /// What to poll for readability; `None` where only [`timeout`](Watcher::timeout) counts.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().ok().map(|i| i.as_fd())
+    }
+
+    /// After what time [`dispatch`](Watcher::dispatch) is due though nothing can be read.
+    pub fn timeout(&self) -> Option<Duration> {
+        let now = self.clock.now();
+        let waits = self.pods.values().filter(|w| w.pod.outcome().is_none());
+        waits
+            .filter_map(|w| {
+                let wake = w.pod.wake_at().map(|at| at.since(now));
+                let poll = (w.polled || w.pod.again()).then_some(POLL_INTERVAL);
+                wake.into_iter().chain(poll).min()
+            })
+            .min()
+    }
+
+    /// Takes a fact from outside the pod's folder: begin, cancel, kill.
+    pub fn apply(&mut self, id: PodId, event: Event, tell: &mut dyn FnMut(PodId, Notice)) {
+        let now = self.clock.now();
+        if let Some(watched) = self.pods.get_mut(&id) {
+            watched.pod.apply(now, event);
+            watched.finish(id, now, tell);
+        }
+    }
+
+    /// Takes the news that an entrypoint is gone. Where it left a final record, that counts.
+    pub fn died(
+        &mut self,
+        id: PodId,
+        number: u32,
+        how: Death,
+        tell: &mut dyn FnMut(PodId, Notice),
+    ) {
+        let now = self.clock.now();
+        if let Some(watched) = self.pods.get_mut(&id) {
+            watched.pod.died(now, number, how);
+            watched.finish(id, now, tell);
+        }
+    }
+
+    /// Does what is to be done now. `tell` is called once the orders of all pods are written.
+    pub fn dispatch(&mut self, tell: &mut dyn FnMut(PodId, Notice)) {
+        let mut lost = false;
+        for _ in 0..MAX_READS {
+            let Ok(events) = self.inotify.as_ref().map_err(|e| *e).and_then(read) else {
+                break;
+            };
+            lost |= self.take(&events);
+        }
+        let now = self.clock.now();
+        for (id, watched) in &mut self.pods {
+            if watched.pod.wake_at().is_some_and(|at| at <= now) {
+                watched.pod.apply(now, Event::Tick);
+            }
+            let running = watched.pod.outcome().is_none();
+            if running && (lost || watched.polled || watched.pod.again()) {
+                watched.pod.rescan(now);
+            }
+            watched.finish(*id, now, tell);
+        }
+    }
+
+    /// Hands over where steps ended, and notes the rest. Tells whether events were lost.
+    fn take(&mut self, events: &[InotifyEvent]) -> bool {
+        let now = self.clock.now();
+        let (mut lost, mut made) = (false, Vec::new());
+        let mut closed = Vec::new();
+        for event in events {
+            lost |= event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
+            if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                self.watches.remove(&event.wd);
+            }
+            let Some(watch) = self.watches.get(&event.wd).copied() else {
+                continue;
+            };
+            let Some(watched) = self.pods.get_mut(&watch.pod) else {
+                continue;
+            };
+            let name = event.name.as_deref();
+            let is = |flags| event.mask.intersects(flags);
+            if watch.of == Of::Events {
+                watched.looks.push(watch.number);
+            } else if name == Some(OsStr::new(EXIT)) && is(AddWatchFlags::IN_MOVED_TO) {
+                watched.pod.end(now, watch.number);
+            } else if name == Some(OsStr::new(EVENTS)) {
+                if is(AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO) {
+                    made.push(watch);
+                }
+                if is(AddWatchFlags::IN_CLOSE_WRITE) {
+                    closed.push(watch);
+                }
+            }
+        }
+        for watch in made {
+            if let Some(watched) = self.pods.get_mut(&watch.pod) {
+                let path = layout::step_dir(&watched.path, watch.number);
+                let armed = arm_events(&self.inotify, &mut self.watches, watch, &path);
+                watched.polled |= armed.is_err();
+                watched.looks.push(watch.number);
+            }
+        }
+        // An entrypoint holds its event file open as long as it lives, and makes its record before.
+        for Watch { pod, number, .. } in closed {
+            if let Some(watched) = self.pods.get_mut(&pod)
+                && watched.deaths == Deaths::ByClose
+            {
+                watched.pod.died(now, number, Death::Gone);
+            }
+        }
+        lost
+    }
+
+    fn arm(&mut self, pod: PodId, root: &Path, total: u32) -> Result<(), Errno> {
+        let flags = AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_ONLYDIR
+            | AddWatchFlags::IN_DONT_FOLLOW;
+        for number in 1..=total {
+            let path = layout::step_dir(root, number);
+            let of = Of::Folder;
+            let watch = Watch { pod, number, of };
+            let inotify = self.inotify.as_ref().map_err(|e| *e)?;
+            let wd = inotify.add_watch(&path, flags)?;
+            self.watches.insert(wd, watch);
+            arm_events(&self.inotify, &mut self.watches, watch, &path)?;
+        }
+        Ok(())
+    }
+
+    fn disarm(&mut self, id: PodId) {
+        let inotify = self.inotify.as_ref().ok();
+        self.watches.retain(|wd, watch| {
+            let keep = watch.pod != id;
+            if let (false, Some(inotify)) = (keep, inotify) {
+                // It may be gone already, with its folder.
+                let _ = inotify.rm_watch(*wd);
+            }
+            keep
+        });
+    }
+}
+
+impl Watched {
+    fn finish(&mut self, id: PodId, now: Timestamp, tell: &mut dyn FnMut(PodId, Notice)) {
+        let mut notices = self.pod.finish(now);
+        if !self.looks.is_empty() {
+            self.looks.sort_unstable();
+            self.looks.dedup();
+            for number in std::mem::take(&mut self.looks) {
+                self.pod.look(now, number);
+            }
+            notices.extend(self.pod.finish(now));
+        }
+        for notice in notices {
+            tell(id, notice);
+        }
+    }
+}
+
+/// Watches an event file, if it is there: the folder's watch does not tell what is written, so that
+/// captured output, which is in the same folder, wakes nobody.
+fn arm_events(
+    inotify: &Result<Inotify, Errno>,
+    watches: &mut HashMap<WatchDescriptor, Watch>,
+    watch: Watch,
+    folder: &Path,
+) -> Result<(), Errno> {
+    let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DONT_FOLLOW;
+    let inotify = inotify.as_ref().map_err(|e| *e)?;
+    match inotify.add_watch(&folder.join(EVENTS), flags) {
+        Ok(wd) => {
+            let of = Of::Events;
+            watches.entry(wd).or_insert(Watch { of, ..watch });
+            Ok(())
+        }
+        // What is not there will be made; what a tenant hides is the tenant's loss.
+        Err(Errno::ENOSPC | Errno::ENOMEM) => Err(Errno::ENOSPC),
+        Err(_) => Ok(()),
+    }
+}
+
+fn read(inotify: &Inotify) -> Result<Vec<InotifyEvent>, Errno> {
+    loop {
+        match inotify.read_events() {
+            Err(Errno::EINTR) => {}
+            events => return events,
+        }
+    }
+}

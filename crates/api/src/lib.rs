@@ -1,1 +1,33 @@
-//! Custom resource types, their defaults and validation. No client.
+//! Custom resource types: strict parsing, defaults, validation and rendering. No I/O, no clock.
+//!
+//! ```text
+//! parse    text -> documents, each a Task or a Job, or everything that is wrong with them
+//! render   Task + parameters -> Rendered: every parameter put in its place
+//! plan     Rendered -> what the state machine of a step pod needs to know
+//! invocations   Rendered -> the entrypoint's command line of every step
+//! ```
+
+pub mod core;
+pub mod diagnostic;
+pub mod document;
+pub mod expand;
+pub mod job;
+pub mod params;
+pub mod render;
+pub mod task;
+
+mod decode;
+mod invocations;
+mod native;
+mod reference;
+mod tree;
+mod validate;
+
+pub use diagnostic::{Diagnostic, FieldPath, Position};
+pub use document::{Document, MAX_SOURCE_BYTES, Object, Source, parse};
+pub use expand::expand_env;
+pub use invocations::{MAX_INLINE_SCRIPT, Places, environments, invocations, plan};
+pub use job::Job;
+pub use params::{ParamValue, parse_param};
+pub use render::{Rendered, render};
+pub use task::Task;

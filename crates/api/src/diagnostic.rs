@@ -1,0 +1,387 @@
+//! What is wrong with a manifest, where, and what was probably meant.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::tree::Node;
+
+/// Most mistakes that are reported for one document; the last one then counts the rest.
+pub const MAX_DIAGNOSTICS: usize = 100;
+/// Longest source line that is shown below a message, in characters.
+const MAX_EXCERPT: usize = 160;
+
+/// A place in a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// One step of a [`FieldPath`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Segment {
+    /// A field of an object.
+    Key(String),
+    /// An element of a list, from 0.
+    Index(usize),
+}
+
+/// The path of a field from the document's root, written as `spec.steps[1].timeout`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct FieldPath(Vec<Segment>);
+
+impl FieldPath {
+    /// The path of a field in here.
+    pub fn key(&self, key: &str) -> FieldPath {
+        self.join(Segment::Key(key.to_owned()))
+    }
+
+    /// The path of an element in here.
+    pub fn index(&self, index: usize) -> FieldPath {
+        self.join(Segment::Index(index))
+    }
+
+    /// The segments, from the root.
+    pub fn segments(&self) -> &[Segment] {
+        &self.0
+    }
+
+    fn join(&self, segment: Segment) -> FieldPath {
+        let mut segments = self.0.clone();
+        segments.push(segment);
+        FieldPath(segments)
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, segment) in self.0.iter().enumerate() {
+            match segment {
+                Segment::Index(index) => write!(f, "[{index}]")?,
+                Segment::Key(key) if !is_plain(key) => write!(f, "[{:?}]", excerpt(key))?,
+                Segment::Key(key) if i == 0 => f.write_str(key)?,
+                Segment::Key(key) => write!(f, ".{key}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_plain(key: &str) -> bool {
+    (1..=80).contains(&key.len())
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// One mistake. `{}` writes it on one line; `{:#}` adds the source line with a mark below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The source's name: a file's, or `-`.
+    pub source: Arc<str>,
+    /// Where; none where the mistake is not in the text, as with a parameter that was not given.
+    pub position: Option<Position>,
+    /// Which field; empty for the document as a whole.
+    pub path: FieldPath,
+    /// What is wrong, and what was expected.
+    pub message: String,
+    /// What was probably meant.
+    pub suggestion: Option<String>,
+    /// The source line, where it is short enough to show.
+    pub line: Option<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)?;
+        if let Some(position) = self.position {
+            write!(f, ":{position}")?;
+        }
+        if !self.path.segments().is_empty() {
+            write!(f, ": {}", self.path)?;
+        }
+        write!(f, ": {}", self.message)?;
+        if let Some(suggestion) = &self.suggestion {
+            write!(f, "; did you mean {suggestion}?")?;
+        }
+        if let (true, Some(line), Some(position)) = (f.alternate(), &self.line, self.position) {
+            let margin = position.line.to_string();
+            let indent = " ".repeat(position.column.saturating_sub(1) as usize);
+            write!(f, "\n {margin} | {line}")?;
+            write!(f, "\n {} | {indent}^", " ".repeat(margin.len()))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+/// Where a document comes from: what a later mistake in it needs to be told with its place. The
+/// default knows no place.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Origin(Option<Arc<Known>>);
+
+#[derive(Debug, PartialEq)]
+struct Known {
+    source: Arc<str>,
+    text: Arc<str>,
+    root: Node,
+}
+
+impl Origin {
+    pub(crate) fn new(source: Arc<str>, text: Arc<str>, root: Node) -> Origin {
+        Origin(Some(Arc::new(Known { source, text, root })))
+    }
+
+    pub(crate) fn root(&self) -> Option<&Node> {
+        self.0.as_deref().map(|known| &known.root)
+    }
+
+    /// The place of a field, or of the nearest that is there above it.
+    pub fn position(&self, path: &FieldPath) -> Option<Position> {
+        let mut node = self.root()?;
+        let mut at = node.at;
+        for segment in path.segments() {
+            let found = match segment {
+                Segment::Key(key) => node.entry(key).map(|e| (&e.node, e.at)),
+                Segment::Index(index) => node.element(*index).map(|n| (n, n.at)),
+            };
+            let Some((next, place)) = found else { break };
+            (node, at) = (next, place);
+        }
+        Some(at)
+    }
+
+    fn diagnose(&self, position: Option<Position>, path: FieldPath, message: String) -> Diagnostic {
+        let known = self.0.as_deref();
+        diagnostic(
+            known.map_or_else(|| "-".into(), |k| k.source.clone()),
+            known.map_or("", |k| &k.text),
+            position,
+            path,
+            message,
+        )
+    }
+}
+
+/// A mistake in `text`.
+pub(crate) fn diagnostic(
+    source: Arc<str>,
+    text: &str,
+    position: Option<Position>,
+    path: FieldPath,
+    message: String,
+) -> Diagnostic {
+    let line = position
+        .and_then(|p| text.lines().nth(p.line.saturating_sub(1) as usize))
+        .filter(|line| line.chars().nth(MAX_EXCERPT).is_none())
+        // A tab or a control character would move the mark, or the reader's terminal.
+        .map(|line| line.replace(char::is_control, " "));
+    Diagnostic {
+        source,
+        position,
+        path,
+        message,
+        suggestion: None,
+        line,
+    }
+}
+
+/// The mistakes found in one document.
+#[derive(Debug)]
+pub(crate) struct Report {
+    origin: Origin,
+    found: Vec<Diagnostic>,
+    more: usize,
+    bad: Vec<FieldPath>,
+}
+
+impl Report {
+    pub(crate) fn new(origin: Origin) -> Report {
+        Report {
+            origin,
+            found: Vec::new(),
+            more: 0,
+            bad: Vec::new(),
+        }
+    }
+
+    /// Reports a mistake at a place that the caller knows.
+    pub(crate) fn add(
+        &mut self,
+        position: Option<Position>,
+        path: FieldPath,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
+        if self.is_full() {
+            self.more += 1;
+            return;
+        }
+        let mut found = self.origin.diagnose(position, path, message.into());
+        found.suggestion = suggestion;
+        self.found.push(found);
+    }
+
+    /// Reports that a field holds something else than its type; nothing more is said about it.
+    pub(crate) fn mistyped(&mut self, position: Position, path: FieldPath, message: String) {
+        if self.bad.len() < MAX_DIAGNOSTICS {
+            self.bad.push(path.clone());
+        }
+        self.add(Some(position), path, message, None);
+    }
+
+    /// As [`mistyped`](Report::mistyped), with the one of `candidates` that was probably meant.
+    pub(crate) fn misspelt<'a>(
+        &mut self,
+        position: Position,
+        path: FieldPath,
+        message: String,
+        given: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) {
+        if self.is_full() {
+            self.more += 1;
+            return;
+        }
+        self.bad.push(path.clone());
+        self.add(
+            Some(position),
+            path,
+            message,
+            did_you_mean(given, candidates),
+        );
+    }
+
+    /// Reports a mistake in a field, unless the field was found to be of another type already.
+    pub(crate) fn at(&mut self, path: &FieldPath, message: impl Into<String>) {
+        self.suggest(path, message, "", []);
+    }
+
+    /// As [`at`](Report::at), with the one of `candidates` that was probably meant.
+    pub(crate) fn suggest<'a>(
+        &mut self,
+        path: &FieldPath,
+        message: impl Into<String>,
+        given: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) {
+        // Once no more is shown, mistakes are counted at no cost: there may be very many.
+        if self.is_full() {
+            self.more += 1;
+        } else if !self.is_bad(path) {
+            let position = self.origin.position(path);
+            self.add(
+                position,
+                path.clone(),
+                message,
+                did_you_mean(given, candidates),
+            );
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.found.len() >= MAX_DIAGNOSTICS
+    }
+
+    fn is_bad(&self, path: &FieldPath) -> bool {
+        self.bad
+            .iter()
+            .any(|bad| path.segments().starts_with(bad.segments()))
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// The mistakes in the order of their places.
+    pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+        self.found.sort_by_key(|d| d.position);
+        if self.more > 0 {
+            let message = format!("and {} more mistakes", self.more);
+            let last = self.origin.diagnose(None, FieldPath::default(), message);
+            self.found.push(last);
+        }
+        self.found
+    }
+}
+
+/// The candidate that is most like `given`, where one is like it at all.
+pub(crate) fn did_you_mean<'a>(
+    given: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    // Long texts are no typing mistakes, and comparing them costs the product of their lengths.
+    const LONGEST: usize = 64;
+    if given.is_empty() || given.len() > LONGEST {
+        return None;
+    }
+    let folded = given.to_lowercase();
+    candidates
+        .into_iter()
+        .filter(|c| c.len() <= LONGEST)
+        .map(|c| {
+            let likeness = strsim::jaro_winkler(&folded, &c.to_lowercase());
+            let distance = strsim::damerau_levenshtein(&folded, &c.to_lowercase());
+            (c, likeness, distance)
+        })
+        .filter(|(c, likeness, distance)| *distance <= 1.max(c.len() / 3) && *likeness > 0.7)
+        .min_by(|a, b| a.2.cmp(&b.2).then(b.1.total_cmp(&a.1)))
+        .map(|(c, ..)| c.to_owned())
+}
+
+/// The beginning of a text of any length, for a message.
+pub(crate) fn excerpt(text: &str) -> String {
+    const SHOWN: usize = 60;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// `a, b or c`.
+pub(crate) fn one_of(words: &[&str]) -> String {
+    match words {
+        [] => "nothing".to_owned(),
+        [word] => (*word).to_owned(),
+        [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_written_as_people_write_them() {
+        let path = FieldPath::default().key("spec").key("steps").index(1);
+        assert_eq!(path.key("timeout").to_string(), "spec.steps[1].timeout");
+        assert_eq!(
+            FieldPath::default().key("a").key("b.io/c").to_string(),
+            "a[\"b.io/c\"]"
+        );
+    }
+
+    #[test]
+    fn what_is_alike_is_suggested_and_nothing_else() {
+        let words = ["timeout", "retries", "retryDelay", "workingDir"];
+        for (given, want) in [
+            ("tiemout", Some("timeout")),
+            ("Timeout", Some("timeout")),
+            ("retry", None),
+            ("workdir", Some("workingDir")),
+            ("colour", None),
+            ("", None),
+        ] {
+            assert_eq!(did_you_mean(given, words).as_deref(), want, "{given}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Kubernetes' own `$(NAME)` in commands, arguments and environment.
+
+/// Replaces `$(NAME)` by the value of a variable, as the kubelet does: an unknown name stays as it
+/// is written, `$$` is one dollar. References to steps' results, `$(steps.` and `$$(steps.`, are left
+/// alone: the entrypoint resolves them.
+///
+/// In an environment variable's own value, `lookup` is to know the variables that stand before it.
+pub fn expand_env<T: AsRef<str>>(text: &str, lookup: impl Fn(&str) -> Option<T>) -> String {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, from)) = rest.find('$').and_then(|at| rest.split_at_checked(at)) {
+        expanded.push_str(before);
+        rest = if let Some(name) = ["$$(steps.", "$(steps."]
+            .iter()
+            .find(|p| from.starts_with(**p))
+        {
+            copy(&mut expanded, from, name.len())
+        } else if let Some(after) = from.strip_prefix("$$") {
+            expanded.push('$');
+            after
+        } else if let Some((name, after)) = from.strip_prefix("$(").and_then(|t| t.split_once(')'))
+        {
+            match lookup(name) {
+                Some(value) => expanded.push_str(value.as_ref()),
+                None => {
+                    copy(&mut expanded, from, name.len() + 3);
+                }
+            }
+            after
+        } else {
+            copy(&mut expanded, from, 1)
+        };
+    }
+    expanded.push_str(rest);
+    expanded
+}
+
+/// Copies the first `len` bytes, and gives what follows them.
+fn copy<'a>(to: &mut String, from: &'a str, len: usize) -> &'a str {
+    let (copied, rest) = from.split_at_checked(len).unwrap_or((from, ""));
+    to.push_str(copied);
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn expand(text: &str) -> String {
+        expand_env(text, |name| match name {
+            "A" => Some("1"),
+            "B" => Some("$(A)"),
+            "" => Some("empty"),
+            _ => None,
+        })
+    }
+
+    /// The cases of Kubernetes' own test, third_party/forked/golang/expansion, and ours.
+    #[test]
+    fn as_the_kubelet_does_it() {
+        for (text, want) in [
+            ("$(A)", "1"),
+            ("___$(A)___", "___1___"),
+            ("$(A)$(A)", "11"),
+            ("$(B)", "$(A)"),
+            ("$(NONE)-x", "$(NONE)-x"),
+            ("$$(A)", "$(A)"),
+            ("$$$(A)", "$1"),
+            ("$$$$(A)", "$$(A)"),
+            ("$A", "$A"),
+            ("$", "$"),
+            ("a$", "a$"),
+            ("$$", "$"),
+            ("$(A", "$(A"),
+            ("$()", "empty"),
+            ("\n$(A)é$(é)", "\n1é$(é)"),
+            ("$(steps.a.results.b)$(A)", "$(steps.a.results.b)1"),
+            ("$$(steps.a.results.b)", "$$(steps.a.results.b)"),
+            ("$(params.a)", "$(params.a)"),
+            ("$(X$(A)", "$(X$(A)"),
+        ] {
+            assert_eq!(expand(text), want, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn doubled_dollars_bring_any_text_through(text in "[$()A é]*") {
+            prop_assert_eq!(expand(&text.replace('$', "$$")), text);
+        }
+    }
+}

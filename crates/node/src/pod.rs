@@ -185,7 +185,7 @@ impl Pod {
         let mut rest = mem::take(&mut self.notices).into_iter();
         let (mut notices, mut at) = (Vec::new(), 0);
         for (number, mark) in mem::take(&mut self.ended) {
-            notices.extend(rest.by_ref().take(mark - at));
+            notices.extend(rest.by_ref().take(mark.saturating_sub(at)));
             at = mark;
             self.look(now, number);
             notices.append(&mut self.notices);

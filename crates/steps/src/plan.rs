@@ -183,6 +183,13 @@ impl Plan {
         }
     }
 
+    /// Whether the number is that of a sidecar that the first step waits for.
+    pub fn is_awaited(&self, number: u32) -> bool {
+        let place = number.checked_sub(self.finished());
+        let sidecar = place.and_then(|i| self.sidecars.get(usize::try_from(i).ok()?));
+        sidecar.is_some_and(|s| s.awaited)
+    }
+
     /// The name of a number; empty where it stands for nothing.
     pub fn name(&self, number: u32) -> &str {
         let index = usize::try_from(number)

@@ -30,9 +30,11 @@ pub struct Run {
     begun: Option<Timestamp>,
     stop: Option<Stop>,
     killed: Option<Killed>,
+    /// The first awaited sidecar that ended before it was ready.
+    unready: Option<u32>,
     order: Order,
-    /// Turns below this one were given in an earlier life: time is not up for them any more.
-    floor: u32,
+    /// What an earlier life decided is found again; the clock has no part in that.
+    catching_up: bool,
     stage: Stage,
     cause: Option<Cause>,
     wake: Option<Timestamp>,
@@ -104,8 +106,9 @@ impl Run {
             begun: None,
             stop: None,
             killed: None,
+            unready: None,
             order: Order::HOLD,
-            floor: 0,
+            catching_up: false,
             stage: Stage::Hold,
             cause: None,
             wake: None,
@@ -140,17 +143,19 @@ impl Run {
         for event in facts {
             run.fold(event, &mut out);
         }
-        if order != Order::HOLD {
+        // A run that was stopped before it began has an order, too, and says so.
+        if order != Order::HOLD && run.stop.is_none() && run.killed.is_none() {
             run.begin(&mut out);
         }
-        run.floor = match (run.killed, run.stop, order) {
+        let floor = match (run.killed, run.stop, order) {
             (Some(killed), _, _) => killed.turn,
             (None, stop, Order::Cancelled) => stop.map_or(0, |s| s.turn),
             (None, _, Order::Turn(turn)) => turn.min(run.plan.finished()),
         };
+        run.catching_up = true;
         run.settle(&mut out);
         while let Stage::Turn(turn) | Stage::Stopping(turn) = run.stage {
-            if turn < run.floor {
+            if turn < floor {
                 run.end(turn, End::died(Death::RecordLost, now), &mut out);
             } else if order == Order::Cancelled
                 && run.stop.is_none()
@@ -162,6 +167,8 @@ impl Run {
             }
             run.settle(&mut out);
         }
+        run.catching_up = false;
+        run.settle(&mut out);
         for event in claims {
             run.fold(event, &mut out);
         }

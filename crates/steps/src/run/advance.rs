@@ -2,7 +2,7 @@
 
 use baton_protocol::{Order, Timestamp};
 
-use super::track::{End, Track};
+use super::track::End;
 use super::{KILL_MARGIN, Out, Run, Stage, Stop, after};
 use crate::effect::Notice;
 use crate::event::{Death, StopReason};
@@ -59,19 +59,18 @@ impl Run {
         let was_ready =
             matches!(self.order, Order::Turn(n) if (1..=self.plan.main_count()).contains(&n));
         if !was_ready {
-            if let Some(cause) = self.unready() {
-                self.blame(cause);
-                self.leave_steps();
-                return true;
-            }
-            if self.is_stopped(0, out) {
-                self.blame_stop();
+            // A stop that is known came before: nothing stops a run whose sidecar failed.
+            let unready = self.unready().filter(|_| self.stop.is_none());
+            if unready.is_some() || self.is_stopped(0, out) {
+                match unready {
+                    Some(cause) => self.blame(cause),
+                    None => self.blame_stop(),
+                }
                 self.leave_steps();
                 return true;
             }
         }
-        let ready = self.awaited().all(|(_, _, track)| track.ready);
-        if self.order == Order::HOLD && !ready {
+        if self.order == Order::HOLD && !self.all_ready() {
             return false;
         }
         self.release(1);
@@ -188,9 +187,7 @@ impl Run {
 
     /// Whether the task stops at this turn; looks at the clock, too.
     fn is_stopped(&mut self, turn: u32, out: &mut Out) -> bool {
-        if self.stop.is_none()
-            && turn >= self.floor
-            && self.time_up().is_some_and(|t| self.now >= t)
+        if self.stop.is_none() && !self.catching_up && self.time_up().is_some_and(|t| self.now >= t)
         {
             self.stop(StopReason::TimedOut, turn, out);
         }
@@ -203,23 +200,22 @@ impl Run {
             .map(|(at, timeout)| after(at, timeout))
     }
 
-    fn awaited(&self) -> impl Iterator<Item = (u32, &str, &Track)> {
-        let sidecars = (self.plan.finished()..).zip(&self.plan.sidecars);
+    fn all_ready(&self) -> bool {
+        let sidecars = self.plan.sidecars.iter().zip(self.plan.finished()..);
         sidecars
-            .filter(|(_, sidecar)| sidecar.awaited)
-            .filter_map(|(n, sidecar)| Some((n, sidecar.name.as_str(), self.track(n)?)))
+            .filter(|(sidecar, _)| sidecar.awaited)
+            .all(|(_, number)| self.track(number).is_some_and(|t| t.ready))
     }
 
-    /// The first awaited sidecar that ended before it was ready.
+    /// What the task failed of before its first step, if it did.
     fn unready(&self) -> Option<Cause> {
-        self.awaited().find_map(|(number, name, track)| {
-            let end = track.end.as_ref().filter(|_| !track.ready)?;
-            Some(Cause::NotReady {
-                number,
-                name: name.to_owned(),
-                exit_code: end.exit_code(),
-                message: end.to_string(),
-            })
+        let number = self.unready?;
+        let end = self.track(number)?.end.as_ref()?;
+        Some(Cause::NotReady {
+            number,
+            name: self.plan.name(number).to_owned(),
+            exit_code: end.exit_code(),
+            message: end.to_string(),
         })
     }
 

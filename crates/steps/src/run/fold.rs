@@ -125,7 +125,11 @@ impl Run {
                 state: end.state(),
             });
         }
+        let was_ready = track.ready;
         track.end = Some(end);
+        if !was_ready && self.plan.is_awaited(number) {
+            self.unready.get_or_insert(number);
+        }
     }
 
     pub(super) fn stop(&mut self, why: StopReason, turn: u32, out: &mut Out) {

@@ -1,0 +1,480 @@
+//! Runs against a model of a pod: entrypoints that wait, run, stop, fail, die or hang, and a
+//! scheduler that loses, repeats, delays and reorders what is heard of them, and restarts the run.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use baton_protocol::order::{Awaited, Verdict};
+use baton_protocol::{Order, Reason, Record, Timestamp};
+use baton_steps::{
+    Death, Effect, Event, Kind, NotRun, Notice, Phase, Plan, Run, Sidecar, Step, StepState,
+};
+use proptest::prelude::*;
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))
+}
+
+fn record(reason: Reason, continued: bool) -> Record {
+    let code = if reason.is_success() { 0 } else { 3 };
+    Record {
+        continued,
+        ..Record::new(reason, code, at(0))
+    }
+}
+
+fn plan(steps: usize, finally: usize, sidecars: Vec<bool>, timeout: Option<u64>) -> Plan {
+    let name = |kind: &str, i: usize| format!("{kind}-{i}");
+    Plan {
+        steps: (0..steps)
+            .map(|i| Step {
+                name: name("step", i),
+            })
+            .collect(),
+        finally: (0..finally)
+            .map(|i| Step {
+                name: name("finally", i),
+            })
+            .collect(),
+        sidecars: sidecars
+            .into_iter()
+            .enumerate()
+            .map(|(i, awaited)| Sidecar {
+                name: name("sidecar", i),
+                awaited,
+            })
+            .collect(),
+        timeout: timeout.map(Duration::from_secs),
+        grace: Duration::from_secs(10),
+    }
+}
+
+prop_compose! {
+    fn any_plan()(
+        steps in 1..5_usize,
+        finally in 0..3_usize,
+        sidecars in proptest::collection::vec(any::<bool>(), 0..3),
+        timeout in proptest::option::of(1..200_u64),
+    ) -> Plan {
+        plan(steps, finally, sidecars, timeout)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Life {
+    Waiting,
+    Running,
+    /// It ended, and left this fact behind; `None`: killed, and nobody tells.
+    Over(Option<Event>),
+}
+
+struct World {
+    plan: Plan,
+    run: Run,
+    now: u64,
+    order: Order,
+    lives: Vec<Life>,
+    started: Vec<u32>,
+    /// What is on its way to the run.
+    mail: Vec<Event>,
+    journal: Vec<(Timestamp, Event)>,
+    told: BTreeSet<String>,
+    killed: bool,
+    cancelled: bool,
+}
+
+impl World {
+    fn new(plan: Plan) -> World {
+        World {
+            run: Run::new(plan.clone()),
+            now: 0,
+            order: Order::HOLD,
+            lives: vec![Life::Waiting; plan.total() as usize],
+            plan,
+            started: Vec::new(),
+            mail: Vec::new(),
+            journal: Vec::new(),
+            told: BTreeSet::new(),
+            killed: false,
+            cancelled: false,
+        }
+    }
+
+    fn life(&mut self, number: u32) -> &mut Life {
+        &mut self.lives[number as usize - 1]
+    }
+
+    fn rank(&self, order: Order) -> u32 {
+        let main = self.plan.main_count();
+        match order {
+            Order::Turn(n) if n <= main => n,
+            Order::Cancelled => main + 1,
+            Order::Turn(n) => n + 1,
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        let effects = self.run.apply(at(self.now), event.clone());
+        self.perform(effects);
+        let again = self.run.apply(at(self.now), event.clone());
+        assert_eq!(again, [], "{event:?} did something twice");
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Remember(event) => self.journal.push((at(self.now), event)),
+                Effect::WriteOrder(order) => {
+                    assert!(
+                        self.rank(order) > self.rank(self.order),
+                        "{} after {}",
+                        order,
+                        self.order
+                    );
+                    self.order = order;
+                }
+                Effect::Kill(number) => {
+                    // Every third kill is one of which nobody hears again.
+                    let heard = (self.now + u64::from(number)) % 3 > 0;
+                    let how = Death::Signal(9);
+                    let died = heard.then_some(Event::Died { number, how });
+                    if !matches!(self.life(number), Life::Over(_)) {
+                        self.mail.extend(died.clone());
+                        *self.life(number) = Life::Over(died);
+                    }
+                }
+                Effect::Notify(notice) => {
+                    let key = match notice {
+                        Notice::StepStarted {
+                            number, attempt, ..
+                        } => format!("+{number}.{attempt}"),
+                        Notice::StepRetrying {
+                            number, attempt, ..
+                        } => format!("~{number}.{attempt}"),
+                        Notice::StepFinished { number, .. } => format!("-{number}"),
+                        Notice::SidecarReady { number, .. } => format!("ready {number}"),
+                        Notice::TaskStarted { .. } => "start".to_owned(),
+                        Notice::TaskStopping { .. } => "stop".to_owned(),
+                        Notice::TaskFinished { .. } => "end".to_owned(),
+                    };
+                    assert!(self.told.insert(key.clone()), "{key} was told twice");
+                }
+                Effect::WakeAt(_) | Effect::Ended(_) => {}
+            }
+        }
+    }
+
+    /// Lets one entrypoint do what it can do next.
+    fn act(&mut self, number: u32, choice: u8) {
+        let kind = self.plan.kind(number).unwrap();
+        let through = kind == Kind::Finally || !self.plan.finally.is_empty();
+        let through = through && kind != Kind::Step;
+        match self.life(number).clone() {
+            Life::Over(_) => {}
+            Life::Waiting if kind == Kind::Sidecar => {
+                *self.life(number) = Life::Running;
+                self.mail.push(started(number));
+            }
+            Life::Waiting => match Awaited::Turn(number).judge(self.order.to_string().as_bytes()) {
+                Verdict::Go => self.start(number),
+                Verdict::Cancelled if !through => self.leave(number, Reason::Cancelled, false),
+                Verdict::Passed(_) => self.leave(number, Reason::Passed, false),
+                _ if choice == 7 => self.die(number),
+                _ => {}
+            },
+            Life::Running => {
+                let stop = match self.order {
+                    Order::Cancelled => !through,
+                    Order::Turn(n) => kind == Kind::Sidecar && n >= self.plan.finished(),
+                };
+                match choice {
+                    0..=1 if kind == Kind::Sidecar => self.mail.push(Event::Ready { number }),
+                    0..=2 if kind != Kind::Sidecar => self.leave(number, Reason::Completed, false),
+                    3 => self.leave(number, Reason::Error, false),
+                    4 => self.leave(number, Reason::Error, true),
+                    5 => self.leave(number, Reason::Skipped, false),
+                    6 => self.mail.push(Event::Retrying {
+                        number,
+                        attempt: 1,
+                        reason: Reason::Error,
+                        exit_code: 1,
+                        delay_ms: 5,
+                        at: at(self.now),
+                    }),
+                    7 => self.die(number),
+                    // The others hang until they are killed.
+                    _ if stop && choice < 12 => self.leave(number, Reason::Cancelled, false),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, number: u32) {
+        for before in 1..number {
+            let life = self.life(before).clone();
+            assert_ne!(life, Life::Running, "{before} runs while {number} starts");
+            if self.plan.kind(number) == Some(Kind::Step) {
+                let Life::Over(Some(Event::Finished { record, .. })) = life else {
+                    panic!("{number} starts, and {before} left no record: {life:?}");
+                };
+                assert!(record.lets_next_start(), "{number} starts after a failure");
+            }
+        }
+        assert!(!self.started.contains(&number));
+        self.started.push(number);
+        *self.life(number) = Life::Running;
+        self.mail.push(started(number));
+    }
+
+    fn leave(&mut self, number: u32, reason: Reason, continued: bool) {
+        let record = record(reason, continued);
+        self.end(number, Event::Finished { number, record });
+    }
+
+    fn die(&mut self, number: u32) {
+        let how = Death::Gone;
+        self.end(number, Event::Died { number, how });
+    }
+
+    fn end(&mut self, number: u32, fact: Event) {
+        self.mail.push(fact.clone());
+        *self.life(number) = Life::Over(Some(fact));
+    }
+
+    /// What a look at all folders finds.
+    fn facts(&self) -> impl Iterator<Item = Event> {
+        self.lives.iter().filter_map(|life| match life {
+            Life::Over(fact) => fact.clone(),
+            _ => None,
+        })
+    }
+
+    fn restart(&mut self) {
+        let (run, effects) = Run::resume(
+            self.plan.clone(),
+            self.order,
+            self.journal.clone(),
+            self.facts().collect::<Vec<_>>(),
+            at(self.now),
+        );
+        self.run = run;
+        // A new life tells everything again.
+        self.told.clear();
+        self.perform(effects);
+    }
+
+    fn step(&mut self, op: u8, arg: u8) {
+        let pick = |len: usize| usize::from(arg) % len.max(1);
+        match op {
+            0..=9 => {
+                let number = u32::try_from(pick(self.lives.len())).unwrap() + 1;
+                self.act(number, (arg / 7).wrapping_add(op) % 16);
+            }
+            10..=15 if !self.mail.is_empty() => {
+                let event = self.mail.remove(pick(self.mail.len()));
+                self.apply(event);
+            }
+            16 if !self.mail.is_empty() => {
+                let event = self.mail[pick(self.mail.len())].clone();
+                self.apply(event);
+            }
+            17 if !self.mail.is_empty() => {
+                // Lost: only a look at the folders will find it.
+                let place = pick(self.mail.len());
+                self.mail.remove(place);
+            }
+            18 => self.now += u64::from(arg) / 8,
+            19 => self.apply(Event::Tick),
+            20 => self.apply(Event::Begin),
+            21 if arg < 30 => {
+                self.cancelled = true;
+                self.apply(Event::Cancel);
+            }
+            22 if arg < 12 => {
+                self.killed = true;
+                self.apply(Event::Kill);
+            }
+            23 => self.restart(),
+            24 => {
+                for fact in self.facts().collect::<Vec<_>>() {
+                    self.apply(fact);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything that can happen happens; whoever hangs, hangs on.
+    fn finish(&mut self) {
+        self.apply(Event::Begin);
+        for round in 0..100 {
+            if self.run.outcome().is_some() {
+                return;
+            }
+            for number in 1..=self.plan.total() {
+                let hangs = (number + round) % 2 == 0;
+                match self.plan.kind(number) {
+                    // Twice: one look to start, one to end.
+                    Some(Kind::Sidecar) => {
+                        self.act(number, 0);
+                        self.act(number, 0);
+                        self.act(number, if hangs { 15 } else { 8 });
+                    }
+                    _ => {
+                        self.act(number, 8);
+                        let stopping = self.order == Order::Cancelled;
+                        self.act(number, if stopping && hangs { 15 } else { 0 });
+                    }
+                }
+            }
+            for event in std::mem::take(&mut self.mail) {
+                self.apply(event);
+            }
+            for fact in self.facts().collect::<Vec<_>>() {
+                self.apply(fact);
+            }
+            if let Some(wake) = self.run.wake_at() {
+                let wake = wake.since(at(0)).as_secs();
+                assert!(self.run.outcome().is_some() || wake < 1_000_000);
+                self.now = self.now.max(wake);
+                self.apply(Event::Tick);
+            }
+        }
+        panic!("the run does not end: {:?}", self.run);
+    }
+
+    fn states(&self) -> Vec<StepState> {
+        // When a death was found is not part of what is the same after a restart.
+        let state = |state| match state {
+            StepState::Died { how, .. } => StepState::Died { how, at: at(0) },
+            state => state,
+        };
+        self.run.steps().map(|s| state(s.state)).collect()
+    }
+
+    fn check_end(&self) {
+        let outcome = self.run.outcome().unwrap();
+        let views: Vec<_> = self.run.steps().collect();
+        let of = |kind| views.iter().filter(move |v| v.kind == kind);
+        let fine = |state: &StepState| matches!(state, StepState::Done { record } if record.lets_next_start());
+        let all_fine = of(Kind::Step)
+            .chain(of(Kind::Finally))
+            .all(|v| fine(&v.state));
+        match outcome.phase {
+            Phase::Succeeded => {
+                assert!(all_fine, "{views:?}");
+                assert_eq!((outcome.exit_code, &outcome.cause), (0, &None));
+            }
+            phase => {
+                let cause = outcome.cause.as_ref().unwrap();
+                assert_eq!(cause.phase(), phase);
+                assert!((1..=255).contains(&outcome.exit_code));
+            }
+        }
+        assert!(outcome.phase != Phase::TimedOut || self.plan.timeout.is_some());
+        if !self.killed && outcome.started_at.is_some() {
+            for view in of(Kind::Finally) {
+                assert!(
+                    !matches!(view.state, StepState::NotRun { .. }),
+                    "{view:?} of {outcome:?}"
+                );
+            }
+        }
+        for view in &views {
+            let known = !matches!(
+                view.state,
+                StepState::Pending | StepState::Released { .. } | StepState::Running { .. }
+            );
+            assert!(known, "{view:?} at the end");
+            if view.state
+                == (StepState::NotRun {
+                    why: NotRun::Cancelled,
+                })
+            {
+                let stopped = self.killed || self.cancelled || outcome.phase == Phase::Cancelled;
+                assert!(stopped, "{view:?} of {outcome:?}");
+            }
+        }
+    }
+}
+
+fn started(number: u32) -> Event {
+    Event::Started {
+        number,
+        attempt: 1,
+        at: at(0),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn whatever_happens_the_order_holds_and_the_run_ends(
+        plan in any_plan(),
+        ops in proptest::collection::vec((0..25_u8, any::<u8>()), 0..120),
+    ) {
+        let mut world = World::new(plan);
+        for (op, arg) in ops {
+            world.step(op, arg);
+        }
+        world.finish();
+        world.check_end();
+        let (outcome, states) = (world.run.outcome().cloned().unwrap(), world.states());
+        world.restart();
+        let again = world.run.outcome().cloned().expect("it was over before the restart");
+        prop_assert_eq!((again.phase, again.exit_code, again.cause), (outcome.phase, outcome.exit_code, outcome.cause));
+        prop_assert_eq!(world.states(), states);
+    }
+
+    #[test]
+    fn final_facts_lead_to_one_outcome_in_any_order(
+        plan in any_plan(),
+        ends in proptest::collection::vec(0..6_u8, 12),
+        keys in proptest::collection::vec(any::<u64>(), 40),
+    ) {
+        let plan = Plan { timeout: None, ..plan };
+        let mut facts = vec![Event::Begin];
+        for (number, kind, _) in plan.numbered() {
+            if kind == Kind::Sidecar {
+                facts.push(Event::Ready { number });
+                continue;
+            }
+            let record = match ends[number as usize] {
+                0..=1 => record(Reason::Completed, false),
+                2 => record(Reason::Skipped, false),
+                3 => record(Reason::Error, true),
+                4 => record(Reason::Error, false),
+                _ => {
+                    facts.push(Event::Died { number, how: Death::Gone });
+                    continue;
+                }
+            };
+            facts.push(Event::Finished { number, record });
+        }
+        let outcome = |facts: &[Event]| {
+            let mut run = Run::new(plan.clone());
+            let mut orders = Vec::new();
+            for event in facts.iter().chain(facts) {
+                for effect in run.apply(at(1), event.clone()) {
+                    if let Effect::WriteOrder(order) = effect {
+                        orders.push(order);
+                    }
+                }
+            }
+            // The sidecars end when they are told to.
+            for (number, _, _) in plan.numbered().filter(|(_, kind, _)| *kind == Kind::Sidecar) {
+                run.apply(at(1), Event::Finished { number, record: record(Reason::Cancelled, false) });
+            }
+            let states: Vec<_> = run.steps().map(|s| s.state).collect();
+            (run.outcome().cloned(), states, run.order())
+        };
+        let want = outcome(&facts);
+        prop_assert!(want.0.is_some());
+        let mut shuffled: Vec<_> = keys.into_iter().zip(facts.clone()).collect();
+        shuffled.sort_by_key(|(key, _)| *key);
+        let shuffled: Vec<_> = shuffled.into_iter().map(|(_, event)| event).collect();
+        prop_assert_eq!(outcome(&shuffled), want);
+    }
+}

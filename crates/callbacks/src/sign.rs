@@ -28,13 +28,15 @@ pub enum SecretError {
     Length(usize),
 }
 
-impl Secret {
+impl std::str::FromStr for Secret {
+    type Err = SecretError;
+
     /// Takes `whsec_<base64>`, or any other text as it is. White space around it (the newline of a
     /// file) does not count.
     ///
     /// # Errors
     /// Where what follows `whsec_` is not base64, or the key's length is out of bounds.
-    pub fn parse(text: &str) -> Result<Secret, SecretError> {
+    fn from_str(text: &str) -> Result<Secret, SecretError> {
         let text = text.trim_ascii();
         let decoded = match text.strip_prefix(PREFIX) {
             Some(encoded) => STANDARD
@@ -50,7 +52,9 @@ impl Secret {
             &decoded,
         )))
     }
+}
 
+impl Secret {
     /// The value of `webhook-signature` for a message with this id, sent at `timestamp` (seconds
     /// since 1970).
     pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
@@ -76,7 +80,9 @@ mod tests {
     /// The example of the Standard Webhooks specification and its libraries.
     #[test]
     fn the_published_example_signs_as_published() {
-        let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+            .parse::<Secret>()
+            .unwrap();
         assert_eq!(
             secret.sign(
                 "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -89,13 +95,16 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_is_refused_and_not_repeated() {
-        let bad = Secret::parse("whsec_%%%%").unwrap_err();
+        let bad = "whsec_%%%%".parse::<Secret>().unwrap_err();
         assert!(matches!(bad, SecretError::Base64(_)), "{bad}");
         assert!(!bad.to_string().contains("%%"), "{bad}");
-        assert_eq!(Secret::parse(" \n").unwrap_err(), SecretError::Length(0));
-        assert_eq!(Secret::parse("short").unwrap_err(), SecretError::Length(5));
+        assert_eq!(" \n".parse::<Secret>().unwrap_err(), SecretError::Length(0));
         assert_eq!(
-            format!("{:?}", Secret::parse("raw text of mine").unwrap()),
+            "short".parse::<Secret>().unwrap_err(),
+            SecretError::Length(5)
+        );
+        assert_eq!(
+            format!("{:?}", "raw text of mine".parse::<Secret>().unwrap()),
             "Secret(…)"
         );
     }
@@ -111,7 +120,7 @@ mod tests {
             mac.update(format!("{id}.{time}.").as_bytes());
             mac.update(&body);
             let want = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
-            prop_assert_eq!(Secret::parse(&key).unwrap().sign(&id, time, &body), want);
+            prop_assert_eq!(key.parse::<Secret>().unwrap().sign(&id, time, &body), want);
         }
     }
 }

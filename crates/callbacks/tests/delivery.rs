@@ -97,7 +97,7 @@ fn every_event_arrives_once_in_order_and_signed() {
         &receiver.url("/hook?team=a"),
         Format::CloudEvents,
         Vec::new(),
-        Some(Secret::parse(&secret).unwrap()),
+        Some(secret.parse::<Secret>().unwrap()),
     )
     .unwrap();
     let events = story(5);

@@ -408,7 +408,7 @@ fn started(number: u32) -> Event {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn whatever_happens_the_order_holds_and_the_run_ends(

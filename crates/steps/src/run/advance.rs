@@ -20,6 +20,10 @@ impl Run {
         let turn = step.unwrap_or(0);
         let on_the_way = step.is_some() || self.stage == Stage::Hold;
         if on_the_way && self.killed.is_some_and(|k| turn >= k.turn) {
+            // A stop that is known came before.
+            if self.stop.is_some_and(|s| turn >= s.turn) {
+                self.blame_stop();
+            }
             self.blame(Cause::Cancelled { turn });
             self.write(Order::Turn(self.plan.finished()));
             self.wind(step);

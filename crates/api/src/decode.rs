@@ -63,8 +63,16 @@ impl Decoder<'_, '_> {
     /// Reports that the node is something else than what is expected.
     fn mistyped(&self, expected: &str) {
         let mut message = format!("expected {expected}, found {}", self.node.describe());
-        if expected == "a text" && self.node.needs_quotes() {
+        if expected == "a string" && self.node.needs_quotes() {
             message += "; put it in quotes";
+        }
+        if let (true, Value::Bool(value)) = (expected == "a string", &self.node.value) {
+            let words = if *value {
+                "yes, on and y"
+            } else {
+                "no, off and n"
+            };
+            message += &format!(" ({words} mean {value} too)");
         }
         self.bad(message);
     }
@@ -85,7 +93,11 @@ impl Decoder<'_, '_> {
         match number {
             Some(n) if n >= i128::from(least) && n <= i128::from(most) => n,
             Some(n) => {
-                self.bad(format!("{n} is not between {least} and {most}"));
+                self.bad(if n < i128::from(least) {
+                    format!("{n} is less than {least}")
+                } else {
+                    format!("{n} is more than {most}")
+                });
                 0
             }
             None => {
@@ -166,7 +178,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'_, '_> {
         match &self.node.value {
             Value::Text(text) => visitor.visit_str(text),
             _ => {
-                self.mistyped("a text");
+                self.mistyped("a string");
                 visitor.visit_str("")
             }
         }

@@ -54,6 +54,12 @@ impl FieldPath {
         &self.0
     }
 
+    /// The path of what this is in; none for the root.
+    pub fn parent(&self) -> Option<FieldPath> {
+        let (_, parent) = self.0.split_last()?;
+        Some(FieldPath(parent.to_vec()))
+    }
+
     fn join(&self, segment: Segment) -> FieldPath {
         let mut segments = self.0.clone();
         segments.push(segment);
@@ -147,17 +153,29 @@ impl Origin {
 
     /// The place of a field, or of the nearest that is there above it.
     pub fn position(&self, path: &FieldPath) -> Option<Position> {
+        self.walk(path).map(|(at, _)| at)
+    }
+
+    /// Whether the field is there.
+    fn has(&self, path: &FieldPath) -> bool {
+        self.walk(path).is_some_and(|(_, missing)| missing == 0)
+    }
+
+    /// The place of the nearest field that is there, and how many segments lead on from it.
+    fn walk(&self, path: &FieldPath) -> Option<(Position, usize)> {
         let mut node = self.root()?;
         let mut at = node.at;
-        for segment in path.segments() {
+        for (i, segment) in path.segments().iter().enumerate() {
             let found = match segment {
                 Segment::Key(key) => node.entry(key).map(|e| (&e.node, e.at)),
                 Segment::Index(index) => node.element(*index).map(|n| (n, n.at)),
             };
-            let Some((next, place)) = found else { break };
+            let Some((next, place)) = found else {
+                return Some((at, path.segments().len() - i));
+            };
             (node, at) = (next, place);
         }
-        Some(at)
+        Some((at, 0))
     }
 
     fn diagnose(&self, position: Option<Position>, path: FieldPath, message: String) -> Diagnostic {
@@ -252,13 +270,15 @@ impl Report {
             self.more += 1;
             return;
         }
+        let suggestion = did_you_mean(given, candidates);
+        if let (Some(parent), Some(meant)) = (path.parent(), &suggestion) {
+            let meant = parent.key(meant);
+            if !self.origin.has(&meant) {
+                self.bad.push(meant); // it is not missing: it is misspelt
+            }
+        }
         self.bad.push(path.clone());
-        self.add(
-            Some(position),
-            path,
-            message,
-            did_you_mean(given, candidates),
-        );
+        self.add(Some(position), path, message, suggestion);
     }
 
     /// Reports a mistake in a field, unless the field was found to be of another type already.
@@ -285,6 +305,17 @@ impl Report {
                 message,
                 did_you_mean(given, candidates),
             );
+        }
+    }
+
+    /// Reports that an object lacks something, unless a field in it is wrong already: that may be it.
+    pub(crate) fn incomplete(&mut self, path: &FieldPath, message: impl Into<String>) {
+        if !self
+            .bad
+            .iter()
+            .any(|bad| bad.parent().as_ref() == Some(path))
+        {
+            self.at(path, message);
         }
     }
 
@@ -321,19 +352,21 @@ pub(crate) fn did_you_mean<'a>(
 ) -> Option<String> {
     // Long texts are no typing mistakes, and comparing them costs the product of their lengths.
     const LONGEST: usize = 64;
+    const MOST: usize = 1000;
     if given.is_empty() || given.len() > LONGEST {
         return None;
     }
     let folded = given.to_lowercase();
     candidates
         .into_iter()
+        .take(MOST)
         .filter(|c| c.len() <= LONGEST)
         .map(|c| {
             let likeness = strsim::jaro_winkler(&folded, &c.to_lowercase());
             let distance = strsim::damerau_levenshtein(&folded, &c.to_lowercase());
             (c, likeness, distance)
         })
-        .filter(|(c, likeness, distance)| *distance <= 1.max(c.len() / 3) && *likeness > 0.7)
+        .filter(|(c, likeness, distance)| *distance <= 1.max(c.len() / 3) && *likeness > 0.5)
         .min_by(|a, b| a.2.cmp(&b.2).then(b.1.total_cmp(&a.1)))
         .map(|(c, ..)| c.to_owned())
 }

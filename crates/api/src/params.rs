@@ -45,7 +45,7 @@ impl ParamValue {
                 if text.trim_start().starts_with('[') {
                     serde_json::from_str(&text)
                         .map(ParamValue::Array)
-                        .map_err(|e| format!("expected a JSON array of texts: {e}"))
+                        .map_err(|e| format!("expected a JSON array of strings: {e}"))
                 } else if text.is_empty() {
                     Ok(ParamValue::Array(Vec::new()))
                 } else {
@@ -56,7 +56,7 @@ impl ParamValue {
             }
             (ParamType::Object, ParamValue::String(text)) => serde_json::from_str(&text)
                 .map(ParamValue::Object)
-                .map_err(|e| format!("expected a JSON object of texts: {e}")),
+                .map_err(|e| format!("expected a JSON object of strings: {e}")),
             (kind, value) => Err(format!(
                 "expected {}, found {}",
                 kind.describe(),
@@ -75,9 +75,9 @@ impl From<&str> for ParamValue {
 impl ParamType {
     pub(crate) fn describe(self) -> &'static str {
         match self {
-            ParamType::String => "a text",
-            ParamType::Array => "a list of texts",
-            ParamType::Object => "an object of texts",
+            ParamType::String => "a string",
+            ParamType::Array => "an array of strings",
+            ParamType::Object => "an object of strings",
         }
     }
 }
@@ -164,7 +164,7 @@ mod tests {
         assert!(read("k=v", ParamType::Object).is_err());
         assert_eq!(
             array(&[]).into_kind(ParamType::String),
-            Err("expected a text, found a list of texts".to_owned())
+            Err("expected a string, found an array of strings".to_owned())
         );
     }
 }

@@ -8,7 +8,7 @@ use baton_protocol::invocation::DEFAULT_GRACE;
 use baton_protocol::time::parse_duration;
 
 use crate::core::EnvVar;
-use crate::diagnostic::{Diagnostic, FieldPath, Report, excerpt};
+use crate::diagnostic::{Diagnostic, FieldPath, Report, did_you_mean, excerpt};
 use crate::params::ParamValue;
 use crate::reference::{Access, Part, Reference, parts};
 use crate::task::{Param, Sidecar, Step, Task, TaskSpec};
@@ -106,12 +106,8 @@ fn values(
             "parameter {:?} was given, and there is none of this name",
             excerpt(name)
         );
-        report.suggest(
-            &top,
-            message,
-            name,
-            declared.iter().map(|p| p.name.as_str()),
-        );
+        let names = declared.iter().map(|p| p.name.as_str());
+        report.add(None, top.clone(), message, did_you_mean(name, names));
     }
     let mut values = BTreeMap::new();
     for (i, param) in declared.iter().enumerate() {
@@ -366,4 +362,4 @@ fn value<'a>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -52,10 +52,11 @@ impl SyntaxError {
 
 /// Reads a text of YAML or JSON documents; empty documents are left out.
 pub(crate) fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
-    if json::is_json(text) {
-        json::read(text)
-    } else {
-        yaml::read(text)
+    match json::check(text) {
+        None => yaml::read(text),
+        Some(Ok(())) => json::read(text),
+        // A text that only looks like JSON can be YAML.
+        Some(Err(error)) => yaml::read(text).map_err(|_| error),
     }
 }
 
@@ -88,7 +89,7 @@ impl Node {
             Value::Null => "nothing".to_owned(),
             Value::Bool(value) => format!("the boolean {value}"),
             Value::Number(number) => format!("the number {number}"),
-            Value::Text(text) => format!("the text {:?}", excerpt(text)),
+            Value::Text(text) => format!("the string {:?}", excerpt(text)),
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "an object".to_owned(),
         }

@@ -100,7 +100,7 @@ fn duration(text: Option<&String>, path: &FieldPath, report: &mut Report) {
 fn exactly_one(given: &[&str], alternatives: &str, path: &FieldPath, report: &mut Report) {
     match given {
         [_] => {}
-        [] => report.at(path, format!("has to have one of {alternatives}")),
+        [] => report.incomplete(path, format!("has to have one of {alternatives}")),
         [first, second, ..] => {
             let message = format!("{first} and {second} are given; only one of them can be");
             report.at(&path.key(second), message);

@@ -4,18 +4,37 @@ use std::collections::BTreeSet;
 
 use serde::de::IgnoredAny;
 
-use super::{Budget, Entry, Node, Size, SyntaxError, Value, check_depth, duplicate};
+use super::{Budget, Entry, Node, Size, SyntaxError, Value, check_depth, duplicate, too_deep};
 use crate::diagnostic::Position;
 
-/// Whether the text is one JSON object or several, and nothing else.
-pub(super) fn is_json(text: &str) -> bool {
-    text.trim_start().starts_with('{')
-        && serde_json::Deserializer::from_str(text)
+/// Whether a text that begins as a JSON object is made of JSON objects; `None` for any other.
+pub(super) fn check(text: &str) -> Option<Result<(), SyntaxError>> {
+    let inner = text.trim_ascii_start().strip_prefix('{')?;
+    inner.trim_ascii_start().starts_with(['"', '}']).then(|| {
+        serde_json::Deserializer::from_str(text)
             .into_iter::<IgnoredAny>()
-            .all(|document| document.is_ok())
+            .try_for_each(|document| document.map(drop))
+            .map_err(|e| syntax(&e))
+    })
 }
 
-/// Reads a text for which [`is_json`] holds: the grammar is not checked again.
+fn syntax(error: &serde_json::Error) -> SyntaxError {
+    let at = Position {
+        line: u32::try_from(error.line()).unwrap_or(u32::MAX),
+        column: u32::try_from(error.column().max(1)).unwrap_or(u32::MAX),
+    };
+    let cause = error.to_string();
+    if cause.starts_with("recursion limit") {
+        return too_deep(at);
+    }
+    // The place is told already.
+    let cause = cause
+        .rsplit_once(" at line ")
+        .map_or(cause.as_str(), |(c, _)| c);
+    SyntaxError::new(at, format!("this is not JSON: {cause}"))
+}
+
+/// Reads a text that [`check`] found good: the grammar is not checked again.
 pub(super) fn read(text: &str) -> Result<Vec<Node>, SyntaxError> {
     let mut reader = Reader {
         rest: text,

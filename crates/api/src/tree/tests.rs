@@ -49,7 +49,6 @@ fn scalars_mean_what_they_mean_to_kubernetes() {
         ("12:30", "\"12:30\""),
         ("1_000", "\"1_000\""),
         (".inf", "\".inf\""),
-        ("-", "null"),
         ("e5", "\"e5\""),
         ("500m", "\"500m\""),
         ("'3'", "\"3\""),
@@ -57,15 +56,9 @@ fn scalars_mean_what_they_mean_to_kubernetes() {
         ("!!str 3", "\"3\""),
         ("!!int '3'", "3"),
     ] {
-        let node = one(&format!("a: {text}\n"));
-        let got = plain(&node);
-        let got = got["a"].clone();
+        let got = plain(&one(&format!("a: {text}\n")))["a"].clone();
         let want: serde_json::Value = serde_json::from_str(want).unwrap();
-        if text == "-" {
-            assert_eq!(got, serde_json::json!([null]), "{text}");
-        } else {
-            assert_eq!(got, want, "{text}");
-        }
+        assert_eq!(got, want, "{text}");
     }
 }
 
@@ -136,7 +129,7 @@ fn what_blows_up_is_refused() {
     ] {
         let got = error(&text);
         assert!(
-            got.contains("nested deeper than 64 levels") || got.contains("name has to be a text"),
+            got.contains("nested deeper than 64 levels") || got.contains("name has to be a string"),
             "{got}"
         );
     }
@@ -149,7 +142,7 @@ fn mistakes_have_places() {
     for (text, want) in [
         ("a: 1\na: 2\n", "2:1: \"a\" is given twice here"),
         ("{\"a\": 1,\n \"a\": 2}", "2:2: \"a\" is given twice here"),
-        ("[a]: 1\n", "1:1: a field's name has to be a text"),
+        ("[a]: 1\n", "1:1: a field's name has to be a string"),
         ("!!int x", "1:1: this is no !!int"),
     ] {
         assert_eq!(error(text), want, "{text}");

@@ -204,7 +204,7 @@ fn key_text(node: Node) -> Result<String, SyntaxError> {
 }
 
 fn key_error(at: Position) -> SyntaxError {
-    SyntaxError::new(at, "a field's name has to be a text")
+    SyntaxError::new(at, "a field's name has to be a string")
 }
 
 fn value(

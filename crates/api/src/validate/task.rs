@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use baton_protocol::invocation::MAX_RETRIES;
 use baton_protocol::layout::is_name;
+use serde_json::Value;
 
 use super::references::{self, Earlier, Scope, Use};
 use super::{Names, container, duration, exactly_one, given, label, metadata, missing, volumes};
@@ -55,7 +56,10 @@ fn params<'a>(
         }
         names.insert(&param.name, &path, report);
         if param.default.is_some() && param.default_value().is_none() {
-            let message = format!("expected {}", param.kind().describe());
+            let mut message = format!("expected {}", param.kind().describe());
+            if let Some(value @ (Value::Number(_) | Value::Bool(_))) = &param.default {
+                message += &format!(", found {value}; put it in quotes");
+            }
             report.at(&path.key("default"), message);
         }
     }
@@ -224,7 +228,9 @@ impl Program<'_> {
     fn check(&self, scope: Scope<'_>, path: &FieldPath, report: &mut Report) {
         let command = path.key("command");
         match (self.command, self.script) {
-            ([], None) => report.at(path, "has neither command nor script; it has to have one"),
+            ([], None) => {
+                report.incomplete(path, "has neither command nor script; it has to have one")
+            }
             ([_, ..], Some(_)) => report.at(
                 &path.key("script"),
                 "command and script are given; only one of them can be",

@@ -1,0 +1,224 @@
+//! `baton run`: manifests as local processes.
+
+pub mod callbacks;
+pub mod children;
+pub mod container;
+pub mod facts;
+pub mod folders;
+pub mod load;
+pub mod notes;
+pub mod output;
+pub mod story;
+pub mod task;
+pub mod volumes;
+
+use std::path::{Path, PathBuf};
+
+use baton_protocol::exit;
+use baton_steps::{Phase, StepState};
+use serde_json::Value;
+
+use self::children::Children;
+use self::load::{Loaded, What, load};
+use self::story::Story;
+use self::task::{Options, RunError};
+use crate::args;
+use crate::show::style::{BOLD, GREEN, RED, YELLOW};
+use crate::show::table::table;
+use crate::show::terminal::{Terminal, To};
+use crate::show::{json, words};
+
+/// Runs what the command line names, and gives the exit code.
+pub fn run(args: &args::Run, children: &Children) -> i32 {
+    let json_wanted = args.output == args::Output::Json;
+    let mut terminal = Terminal::new(args.color, !json_wanted);
+    let documents = match load(&args.files, &args.params) {
+        Ok(documents) => documents,
+        Err(e) => {
+            complain(&mut terminal, &e.to_string());
+            return exit::USAGE;
+        }
+    };
+    let mut session = Session {
+        args,
+        children,
+        terminal: &mut terminal,
+        runs: Vec::new(),
+        count: documents.len(),
+    };
+    let (exit_code, not_run) = session.run_all(&documents);
+    let runs = session.runs;
+    if json_wanted {
+        let document = json::Document {
+            exit_code,
+            runs,
+            not_run,
+        };
+        print_json(&document);
+    }
+    exit_code
+}
+
+/// Checks what the command line names, and gives the exit code.
+pub fn validate(args: &args::Validate) -> i32 {
+    let mut terminal = Terminal::new(args::Color::Auto, true);
+    match load(&args.files, &args.params) {
+        Ok(documents) => {
+            for document in &documents {
+                let line = format!("{}: {}: OK\n", document.source, document.label());
+                terminal.put(To::Steps, line.as_bytes());
+            }
+            0
+        }
+        Err(e) => {
+            complain(&mut terminal, &e.to_string());
+            exit::USAGE
+        }
+    }
+}
+
+fn complain(terminal: &mut Terminal, what: &str) {
+    terminal.put(To::Baton, format!("{what}\n").as_bytes());
+    terminal.flush();
+}
+
+fn print_json(document: &json::Document) {
+    use std::io::Write;
+    let mut text = serde_json::to_vec_pretty(document).unwrap_or_default();
+    text.push(b'\n');
+    // A reader that has gone does not want it.
+    let mut out = std::io::stdout();
+    let _ = out.write_all(&text).and_then(|()| out.flush());
+}
+
+/// The runs of all documents.
+struct Session<'a> {
+    args: &'a args::Run,
+    children: &'a Children,
+    terminal: &'a mut Terminal,
+    runs: Vec<Value>,
+    count: usize,
+}
+
+impl Session<'_> {
+    /// Runs the documents in order until one fails. Gives the exit code, and what was not run.
+    fn run_all(&mut self, documents: &[Loaded]) -> (i32, Vec<String>) {
+        for (index, document) in documents.iter().enumerate() {
+            let code = self.run_one(index, document);
+            if code != 0 {
+                let rest = documents.get(index + 1..).unwrap_or_default();
+                let labels: Vec<_> = rest.iter().map(Loaded::label).collect();
+                if !labels.is_empty() {
+                    let said = format!("not run, since {} did not succeed: ", document.label());
+                    complain(self.terminal, &format!("{said}{}", labels.join(", ")));
+                }
+                return (code, labels);
+            }
+        }
+        (0, Vec::new())
+    }
+
+    fn run_one(&mut self, index: usize, document: &Loaded) -> i32 {
+        let base = self.args.workdir.as_deref().unwrap_or(&document.folder);
+        let ran = task::absolute(base).and_then(|base| match &document.what {
+            What::Task(task) => self.run_task(index, task, &document.source, &base),
+            What::Job(_) => Err(RunError::Job),
+        });
+        ran.unwrap_or_else(|e| {
+            complain(self.terminal, &format!("{}: {e}", document.label()));
+            exit::FAILED
+        })
+    }
+
+    fn run_task(
+        &mut self,
+        index: usize,
+        task: &baton_api::Rendered,
+        source: &str,
+        base: &Path,
+    ) -> Result<i32, RunError> {
+        let options = Options {
+            env: &self.args.env,
+            keep: self.args.keep,
+            quiet: self.args.quiet,
+            logs: self.args.report.is_some(),
+        };
+        let (children, terminal) = (self.children, &mut *self.terminal);
+        let story = task::run(task, source, base, &options, children, terminal)?;
+        let mut code = story.outcome.as_ref().map_or(exit::FAILED, |o| o.exit_code);
+        self.conclude(&story);
+        if let Some(file) = &self.args.report {
+            let file = numbered(file, index, self.count);
+            if let Err(e) = write_report(&story, &file) {
+                complain(self.terminal, &format!("cannot write the report: {e:#}"));
+                // A page that was asked for and is not there is a failure, if the only one.
+                code = if code == 0 { exit::FAILED } else { code };
+            }
+        }
+        self.runs.push(json::task(&story));
+        Ok(code)
+    }
+
+    fn conclude(&mut self, story: &Story) {
+        let palette = self.terminal.baton;
+        let mut text = String::new();
+        if self.args.output == args::Output::Text && !self.args.quiet {
+            text = format!("\n{}\n", table(story, palette));
+        }
+        let phase = story.outcome.as_ref().map(|o| o.phase);
+        for step in &story.steps {
+            if let StepState::Done { record } = &step.state
+                && let Some(advice) = words::advice(record)
+            {
+                text.push_str(&format!("{}: {advice}\n", palette.paint(BOLD, &step.name)));
+            }
+        }
+        let style = match phase {
+            Some(Phase::Succeeded) => GREEN,
+            Some(Phase::Cancelled) => YELLOW,
+            _ => RED,
+        };
+        if !self.args.quiet || phase != Some(Phase::Succeeded) {
+            let headline = palette.paint(style, story.headline());
+            text.push_str(&format!("task {}: {headline}\n", story.task));
+        }
+        self.terminal.put(To::Baton, text.as_bytes());
+        self.terminal.flush();
+    }
+}
+
+/// The report's file of one of several documents: `r.html`, `r-2.html`, ...
+fn numbered(file: &Path, index: usize, count: usize) -> PathBuf {
+    if count < 2 || index == 0 {
+        return file.to_owned();
+    }
+    let stem = file.file_stem().unwrap_or_default();
+    let mut name = stem.to_owned();
+    name.push(format!("-{}", index + 1));
+    if let Some(extension) = file.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    file.with_file_name(name)
+}
+
+fn write_report(story: &Story, file: &Path) -> anyhow::Result<()> {
+    use anyhow::Context;
+    let facts = facts::facts(story).context("the run has no end")?;
+    let page = crate::report::render(&facts)?;
+    std::fs::write(file, page).with_context(|| file.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_document_has_a_report_of_its_own() {
+        let file = Path::new("out/r.html");
+        assert_eq!(numbered(file, 0, 1), file);
+        assert_eq!(numbered(file, 0, 3), file);
+        assert_eq!(numbered(file, 2, 3), Path::new("out/r-3.html"));
+        assert_eq!(numbered(Path::new("r"), 1, 2), Path::new("r-2"));
+    }
+}

@@ -12,7 +12,8 @@ use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use crate::diagnostic::{FieldPath, Report, excerpt, one_of};
+use crate::diagnostic::{FieldPath, excerpt, one_of};
+use crate::report::Report;
 use crate::tree::{Entry, Node, Value};
 
 /// Reads a tree as `T`; what is wrong goes to the report. `None` only where a mistake left nothing.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::decode::decode;
 use crate::diagnostic::{
-    Diagnostic, FieldPath, MAX_DIAGNOSTICS, Origin, Position, Report, diagnostic, excerpt, one_of,
+    Diagnostic, FieldPath, MAX_DIAGNOSTICS, Origin, Position, diagnostic, excerpt, one_of,
 };
 use crate::job::{self, Job};
+use crate::report::Report;
 use crate::task::{self, Task};
 use crate::tree::{self, Node, Value};
 use crate::validate;

@@ -70,20 +70,29 @@ pub fn invocations(rendered: &Rendered, places: &Places) -> Vec<Invocation> {
 
 /// The environment of every container, in the order of [`invocations`]: `$(results.NAME.path)` is
 /// replaced, Kubernetes' own `$(NAME)` and `valueFrom` are not.
+///
+/// The entrypoint looks at the environment only where its step refers to results; elsewhere
+/// `$$(steps.` is `$(steps.` here already.
 pub fn environments(rendered: &Rendered, places: &Places) -> Vec<Vec<EnvVar>> {
     let task = Numbered::new(rendered);
-    let steps = task.steps().map(|(n, s)| (n, &s.env));
-    let sidecars = task.sidecars().map(|(n, s)| (n, &s.env));
-    let filled = |number, var: &EnvVar| EnvVar {
-        value: var
-            .value
-            .as_ref()
-            .map(|v| own_paths(v, &step_dir(&places.root, number), Dollars::Doubled)),
+    let steps = task
+        .steps()
+        .map(|(n, s)| (n, &s.env, !results_of(&task, places, n, s).is_empty()));
+    let sidecars = task.sidecars().map(|(n, s)| (n, &s.env, false));
+    let filled = |number, var: &EnvVar, is_resolved: bool| EnvVar {
+        value: var.value.as_ref().map(|value| {
+            let value = own_paths(value, &step_dir(&places.root, number), Dollars::Doubled);
+            if is_resolved {
+                value
+            } else {
+                value.replace("$$(steps.", "$(steps.")
+            }
+        }),
         ..var.clone()
     };
     steps
         .chain(sidecars)
-        .map(|(n, env)| env.iter().map(|var| filled(n, var)).collect())
+        .map(|(n, env, is_resolved)| env.iter().map(|v| filled(n, v, is_resolved)).collect())
         .collect()
 }
 

@@ -20,6 +20,7 @@ mod decode;
 mod invocations;
 mod native;
 mod reference;
+mod report;
 mod tree;
 mod validate;
 

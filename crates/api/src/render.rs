@@ -8,9 +8,10 @@ use baton_protocol::invocation::DEFAULT_GRACE;
 use baton_protocol::time::parse_duration;
 
 use crate::core::EnvVar;
-use crate::diagnostic::{Diagnostic, FieldPath, Report, did_you_mean, excerpt};
+use crate::diagnostic::{Diagnostic, FieldPath, excerpt};
 use crate::params::ParamValue;
 use crate::reference::{Access, Part, Reference, parts};
+use crate::report::{Report, did_you_mean};
 use crate::task::{Param, Sidecar, Step, Task, TaskSpec};
 use crate::validate;
 

@@ -1,9 +1,9 @@
 //! `Task`: ordered steps in one pod.
 
+use baton_protocol::reference::Operator;
+pub use baton_steps::MAX_STEPS;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use baton_protocol::reference::Operator;
 
 use crate::core::{EnvVar, Metadata, SecretKeyRef, Volume, VolumeMount};
 use crate::diagnostic::Origin;
@@ -11,8 +11,6 @@ use crate::native::{container, pod_spec};
 
 /// The `apiVersion` of a Task.
 pub const API_VERSION: &str = "baton.dev/v1alpha1";
-/// Most steps, `finally` steps and sidecars of a Task, together.
-pub const MAX_STEPS: usize = 1000;
 
 /// Ordered steps in one pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use baton_protocol::time::parse_duration;
 
-use crate::diagnostic::{FieldPath, Report, excerpt};
+use crate::diagnostic::{FieldPath, excerpt};
+use crate::report::Report;
 
 mod container;
 mod job;

@@ -135,13 +135,17 @@ proptest! {
         value in "([$()x]|\\$\\(steps\\.a\\.results\\.r\\)|\\$\\(HOME\\)|\\$\\(params\\.p\\)|\\$\\(results\\.r\\.path\\))*"
     ) {
         let text = "{apiVersion: baton.dev/v1alpha1, kind: Task, metadata: {name: a}, spec: {\
-            params: [{name: p}], steps: [{name: a, command: [x, '$(params.p)'], results: [{name: r}], \
+            params: [{name: p}], steps: [{name: a, command: [x, '$(params.p)'], env: [{name: V, value: '$(params.p)'}], results: [{name: r}], \
             when: [{input: '$(params.p)', operator: in, values: [x]}]}]}}";
         let rendered = render(&task(text), &given(&[("p", &value)])).unwrap();
         let places = crate::Places { root: "/b".into(), wait: vec!["/b/order".into()], termination_message: None };
         let invocations = crate::invocations(&rendered, &places);
         let word = invocations[0].command[1].to_str().unwrap();
-        let expanded = crate::expand_env(word, |name| (name == "HOME").then_some("/home"));
+        let expand = |text: &str| crate::expand_env(text, |name| (name == "HOME").then_some("/home"));
+        let expanded = expand(word);
+        // The step refers to no results, so that nobody reads its environment after the kubelet.
+        let environments = crate::environments(&rendered, &places);
+        prop_assert_eq!(expand(environments[0][0].value.as_ref().unwrap()), value.clone());
         let resolve = |text: &str| {
             let never = |_: &_| -> Result<Vec<u8>, ()> { Err(()) };
             baton_protocol::reference::resolve(text.as_bytes(), never)

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{exactly_one, given, missing};
 use crate::core::{EnvVar, SecretKeyRef, Volume, VolumeMount};
-use crate::diagnostic::{FieldPath, Report, excerpt};
+use crate::diagnostic::{FieldPath, excerpt};
+use crate::report::Report;
 
 pub(super) fn env(env: &[EnvVar], path: &FieldPath, report: &mut Report) {
     for (i, var) in env.iter().enumerate() {

@@ -2,8 +2,9 @@
 
 use super::references::no_nul;
 use super::{Names, container, label, metadata, volumes};
-use crate::diagnostic::{FieldPath, Report};
+use crate::diagnostic::FieldPath;
 use crate::job::{CompletionMode, Container, Job, PodSpec, RestartPolicy};
+use crate::report::Report;
 
 /// Most indexes of an Indexed Job that is not bounded further.
 const MAX_INDEXED_PARALLELISM: u32 = 100_000;

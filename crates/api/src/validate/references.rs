@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use baton_protocol::reference::ResultRef;
 
-use crate::diagnostic::{FieldPath, Report, excerpt};
+use crate::diagnostic::{FieldPath, excerpt};
 use crate::params::ParamValue;
 use crate::reference::{Access, Part, Reference, parts};
+use crate::report::Report;
 use crate::task::{Param, ParamType, Step, StepResult};
 
 /// What a text may refer to.

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::references::{self, Earlier, Scope, Use};
 use super::{Names, container, duration, exactly_one, given, label, metadata, missing, volumes};
 use crate::core::EnvVar;
-use crate::diagnostic::{FieldPath, Report, excerpt};
+use crate::diagnostic::{FieldPath, excerpt};
 use crate::params::is_param_name;
+use crate::report::Report;
 use crate::task::{Callback, MAX_STEPS, Param, Sidecar, Step, StepResult, Task, TaskSpec};
 
 pub(crate) fn task(task: &Task, report: &mut Report) {

@@ -2,7 +2,8 @@
 
 use super::{Names, exactly_one, label, missing};
 use crate::core::Volume;
-use crate::diagnostic::{FieldPath, Report, excerpt};
+use crate::diagnostic::{FieldPath, excerpt};
+use crate::report::Report;
 
 pub(super) fn volumes(volumes: &[Volume], path: &FieldPath, report: &mut Report) {
     let mut names = Names::default();

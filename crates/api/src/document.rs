@@ -103,10 +103,7 @@ fn one(name: &Arc<str>, text: &str, at: Option<Position>, message: String) -> Di
 fn text<'a>(source: Source<'a>, name: &Arc<str>) -> Result<&'a str, Vec<Diagnostic>> {
     let refuse = |at, message| Err(vec![one(name, "", at, message)]);
     if source.text.len() > MAX_SOURCE_BYTES {
-        let message = format!(
-            "{} bytes are too many: a manifest has at most {MAX_SOURCE_BYTES}",
-            source.text.len()
-        );
+        let message = format!("too long: a manifest has at most {MAX_SOURCE_BYTES} bytes");
         return refuse(None, message);
     }
     match std::str::from_utf8(source.text) {

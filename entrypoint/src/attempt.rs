@@ -130,6 +130,8 @@ pub(crate) fn run(
         }
         runner.tick(now);
     };
+    // A SIGTERM that came together with the command's end.
+    let cause = cause.or(runner.asked_by_signal().then_some(Cause::Signal));
     drain(&mut tees, setting.signals);
     let mut trouble: Vec<_> = tees
         .iter()

@@ -28,6 +28,7 @@ const HELP: &str = include_str!("help.txt");
 /// Runs an entrypoint and gives its exit code. To be called first thing in `main`, while the process
 /// has one thread; `args` come without the program's name.
 pub fn main(args: Vec<OsString>, runtime: Runtime) -> i32 {
+    baton_pid1::stdio::reserve();
     let inherited = match Inherited::capture(runtime) {
         Ok(inherited) => inherited,
         Err(e) => {

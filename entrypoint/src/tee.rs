@@ -9,7 +9,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// POSIX's promise: a pipe that is writable takes this much at once.
 const PIPE_BUF: usize = 4096;
@@ -149,6 +149,9 @@ impl Tee {
         let Some(console) = self.console else {
             return false;
         };
+        if !has_room(console) {
+            return false;
+        }
         // SAFETY: our own stdout or stderr; it is not closed when this File goes.
         let mut console = ManuallyDrop::new(unsafe { File::from_raw_fd(console) });
         match console.write(piece) {
@@ -184,6 +187,14 @@ impl Capture {
             self.file = None;
         }
     }
+}
+
+/// Whether a write of PIPE_BUF bytes would not block. True also where it would fail at once.
+fn has_room(console: RawFd) -> bool {
+    // SAFETY: our own stdout or stderr, which nobody closes.
+    let console = unsafe { BorrowedFd::borrow_raw(console) };
+    let mut fds = [PollFd::new(console, PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// A pipe: our end, which does not block, and the command's. Both close on exec.

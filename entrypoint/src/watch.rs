@@ -102,8 +102,9 @@ impl<'a> Watch<'a> {
         for old in self.watched.difference(&armed) {
             let _ = inotify.rm_watch(*old);
         }
+        let news = armed != self.watched;
         self.watched = armed;
-        true
+        news
     }
 
     /// Takes the events that are there, and tells whether there were any. The next

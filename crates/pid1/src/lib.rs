@@ -14,6 +14,7 @@ pub mod reap;
 pub mod runner;
 pub mod signals;
 pub mod spawn;
+pub mod stdio;
 pub mod stop;
 pub mod tree;
 

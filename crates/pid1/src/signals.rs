@@ -3,14 +3,18 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-
 use crate::{OsError, early, failed};
+
+/// A set of signals as the kernel has it: bit n-1 is signal n. The C library's own sets leave out the
+/// two real-time signals that it keeps for itself, which we would then neither block nor take.
+pub(crate) type Mask = u64;
+
+const ALL: Mask = Mask::MAX;
 
 /// The signal state that we were given, which the command has to get unchanged.
 #[derive(Debug, Clone, Copy)]
 pub struct Inherited {
-    pub(crate) mask: libc::sigset_t,
+    pub(crate) mask: Mask,
     /// SIGPIPE's and SIGCHLD's dispositions: the two that a parent may have to change for itself.
     pub(crate) pipe: libc::sighandler_t,
     pub(crate) child: libc::sighandler_t,
@@ -32,14 +36,8 @@ impl Inherited {
     /// # Errors
     /// Where the kernel refuses what it never refuses.
     pub fn capture(runtime: Runtime) -> Result<Inherited, OsError> {
-        let mut before = SigSet::empty();
-        sigprocmask(
-            SigmaskHow::SIG_SETMASK,
-            Some(&SigSet::all()),
-            Some(&mut before),
-        )
-        .map_err(failed("block signals"))?;
-        let mask = early::captured_mask().map_or(*before.as_ref(), from_bits);
+        let before = set_mask(ALL).map_err(failed("block signals"))?;
+        let mask = early::captured_mask().unwrap_or(before);
         let pipe = match runtime {
             Runtime::Bare => disposition(libc::SIGPIPE)?,
             Runtime::Rust => libc::SIG_DFL,
@@ -74,11 +72,11 @@ impl Signals {
     /// # Errors
     /// Where descriptors are used up.
     pub fn open() -> Result<Signals, OsError> {
-        let all = SigSet::all();
-        // SAFETY: the set is initialised, and -1 asks for a new descriptor.
-        let fd =
-            unsafe { libc::signalfd(-1, all.as_ref(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
-        let fd = nix::Error::result(fd).map_err(failed("open a signal descriptor"))?;
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        let size = size_of::<Mask>();
+        // SAFETY: the set is as large as said, and -1 asks for a new descriptor.
+        let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &ALL, size, flags) };
+        let fd = nix::Error::result(fd).map_err(failed("open a signal descriptor"))? as i32;
         // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Signals { fd })
@@ -119,15 +117,20 @@ pub fn name(signal: i32) -> String {
     }
 }
 
-fn from_bits(bits: u64) -> libc::sigset_t {
-    let mut set = SigSet::empty();
-    for signal in 1..=64 {
-        if bits & (1 << (signal - 1)) != 0 {
-            // SAFETY: the set is initialised, and the number is in range.
-            unsafe { libc::sigaddset(std::ptr::from_mut(&mut set).cast(), signal) };
-        }
-    }
-    *set.as_ref()
+/// Sets our mask and gives the one before. Safe between fork and exec.
+pub(crate) fn set_mask(mask: Mask) -> Result<Mask, nix::Error> {
+    let mut before: Mask = 0;
+    // SAFETY: both sets are as large as said.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &mask,
+            &mut before,
+            size_of::<Mask>(),
+        )
+    };
+    nix::Error::result(set).map(|_| before)
 }
 
 fn disposition(signal: i32) -> Result<libc::sighandler_t, OsError> {

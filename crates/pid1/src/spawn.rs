@@ -11,7 +11,7 @@ use std::ptr;
 
 use nix::unistd::Pid;
 
-use crate::signals::{Inherited, set_disposition};
+use crate::signals::{Inherited, set_disposition, set_mask};
 
 /// Where commands are looked for when there is no PATH, as the C library does it.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -229,7 +229,7 @@ extern "C" fn in_child(child: *mut libc::c_void) -> libc::c_int {
         }
         let _ = set_disposition(libc::SIGPIPE, child.inherited.pipe);
         let _ = set_disposition(libc::SIGCHLD, child.inherited.child);
-        libc::sigprocmask(libc::SIG_SETMASK, &child.inherited.mask, ptr::null_mut());
+        let _ = set_mask(child.inherited.mask);
         let mut errno = libc::ENOENT;
         for candidate in child.candidates {
             libc::execve(candidate.as_ptr(), child.argv.as_ptr(), child.envp);

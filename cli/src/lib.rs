@@ -4,6 +4,7 @@
 //! step pod has them: [`run`] does, [`show`] tells a person or a program, [`report`] writes a page.
 
 pub mod args;
+pub mod job;
 pub mod report;
 pub mod run;
 pub mod show;

@@ -1,7 +1,7 @@
 //! Terminal output as HTML: colours and weights are kept, what moves a cursor between lines is not.
 
 use super::facts::{Gap, Log};
-use super::units;
+use crate::show::style::size;
 
 /// Turns a log into HTML: colours as spans, progress bars as the terminal would leave them, and
 /// everything escaped. What goes beyond `limit` bytes is left out of the middle, and said so.
@@ -15,7 +15,7 @@ pub(super) fn to_html(log: &Log, limit: usize) -> String {
     let (head, missing, tail) = clip(&log.text, gap, limit);
     lines(head, &mut style, &mut html);
     if missing > 0 {
-        let missing = units::bytes(missing);
+        let missing = size(missing);
         html.push_str(&format!(
             "<span class=\"cut\">… {missing} left out …</span>\n"
         ));
@@ -330,7 +330,7 @@ mod tests {
         assert!(got.starts_with("line 0000\nline 0001\n<span"), "{got}");
         assert!(got.ends_with("line 0999\n"), "{got}");
         let kept = got.matches("line ").count();
-        let missing = units::bytes((1000 - kept as u64) * 10);
+        let missing = size((1000 - kept as u64) * 10);
         assert!(got.contains(&format!("… {missing} left out …")), "{got}");
 
         let gap = Some(Gap {
@@ -345,7 +345,7 @@ mod tests {
             100,
         );
         assert!(got.starts_with("line 0000\nline 0001\n<span"), "{got}");
-        assert!(got.contains("4.9 KiB left out"), "{got}");
+        assert!(got.contains("5 kB left out"), "{got}");
     }
 
     proptest! {

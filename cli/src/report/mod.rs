@@ -8,7 +8,6 @@ mod ansi;
 mod facts;
 mod page;
 mod timeline;
-mod units;
 
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,11 @@ use std::time::Duration;
 use askama::Template;
 use baton_protocol::{Reason, Record};
 
+use crate::show::style::{size, span};
+
 use super::facts::{End, Facts, Phase, Role, StepFacts, StepResult};
 use super::timeline::{self, Bar, Class, Percent, Scale, Tick};
-use super::{MAX_LOG_BYTES, MAX_LOGS_BYTES, MAX_RESULT_BYTES, MIN_LOG_BYTES, ansi, units};
+use super::{MAX_LOG_BYTES, MAX_LOGS_BYTES, MAX_RESULT_BYTES, MIN_LOG_BYTES, ansi};
 
 #[derive(Template)]
 #[template(path = "page.html")]
@@ -79,7 +81,7 @@ impl Page {
             headline: facts.headline.clone(),
             exit_code: facts.exit_code,
             started: to_the_second(facts.started_at),
-            duration: units::duration(facts.finished_at.since(facts.started_at)),
+            duration: span(facts.finished_at.since(facts.started_at)),
             notes: facts.notes.clone(),
             ticks: scale.ticks(),
             rows: steps.map(|(id, s)| Row::of(id, s, &scale, limit)).collect(),
@@ -128,12 +130,12 @@ impl Row {
                 None => r.exit_code.to_string(),
             }),
             attempts: of_run(&|r| r.attempts.to_string()),
-            waited: of_record(&|r| units::duration(Duration::from_millis(r.waited_ms))),
-            ran: of_run(&|r| units::duration(Duration::from_millis(r.ran_ms))),
-            cpu: of_run(&|r| units::duration(r.cpu())),
+            waited: of_record(&|r| span(Duration::from_millis(r.waited_ms))),
+            ran: of_run(&|r| span(Duration::from_millis(r.ran_ms))),
+            cpu: of_run(&|r| span(r.cpu())),
             peak: of_run(&|r| match r.peak_bytes {
                 0 => NONE.to_owned(),
-                n => units::bytes(n),
+                n => size(n),
             }),
             bars: timeline::bars(step, scale),
             ready: step.ready_at.map(|at| scale.x(at)),
@@ -176,7 +178,7 @@ impl ShownResult {
             value: String::from_utf8_lossy(shown.unwrap_or(&result.value)).into_owned(),
             cut: match left_out {
                 0 => String::new(),
-                n => format!("… {} left out …", units::bytes(n as u64)),
+                n => format!("… {} left out …", size(n as u64)),
             },
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_protocol::Timestamp;
 
 use super::facts::{Attempt, End, Facts, StepFacts};
-use super::units;
+use crate::show::style::span;
 
 /// Narrowest bar, in per cent: what happened must be seen.
 const MIN_WIDTH: f64 = 0.5;
@@ -126,7 +126,7 @@ impl Scale {
             .filter(|at| self.share(*at) <= 97.0 && *at < self.span)
             .map(|at| Tick {
                 x: Percent(self.share(at)),
-                label: units::duration(at).replace(".0s", "s"),
+                label: span(at).replace(".0s", "s"),
             })
             .collect()
     }
@@ -159,13 +159,13 @@ pub(super) fn bars(step: &StepFacts, scale: &Scale) -> Vec<Bar> {
     let since = step.waiting_since.unwrap_or(scale.start);
     let attempts = attempts(step);
     let Some(first) = attempts.first() else {
-        let waited = units::duration(over.since(since));
+        let waited = span(over.since(since));
         let title = format!("never ran (waited {waited})");
         return vec![scale.bar(since, over, Class::Wait, title)];
     };
     let mut bars = Vec::new();
     if first.started_at > since {
-        let waited = units::duration(first.started_at.since(since));
+        let waited = span(first.started_at.since(since));
         let title = format!("waited {waited}");
         bars.push(scale.bar(since, first.started_at, Class::Wait, title));
     }
@@ -173,7 +173,7 @@ pub(super) fn bars(step: &StepFacts, scale: &Scale) -> Vec<Bar> {
     for (i, attempt) in attempts.iter().enumerate() {
         let next = attempts.get(i + 1).map(|a| a.started_at);
         let end = attempt.finished_at.or(next).unwrap_or(over);
-        let ran = units::duration(end.since(attempt.started_at));
+        let ran = span(end.since(attempt.started_at));
         let (class, how) = match (attempt.failure, next) {
             (Some((reason, code)), _) => (Class::Warn, format!("{reason:?}, exit {code}")),
             (None, Some(_)) => (Class::Warn, "failed".to_owned()),
@@ -185,7 +185,7 @@ pub(super) fn bars(step: &StepFacts, scale: &Scale) -> Vec<Bar> {
         };
         bars.push(scale.bar(attempt.started_at, end, class, title));
         if let Some(next) = next.filter(|next| *next > end) {
-            let pause = units::duration(next.since(end));
+            let pause = span(next.since(end));
             let title = format!("{pause} until the next attempt");
             bars.push(scale.bar(end, next, Class::Pause, title));
         }

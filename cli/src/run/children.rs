@@ -144,6 +144,15 @@ impl Children {
         Ok(())
     }
 
+    /// Asks an entrypoint to stop what it runs, within its grace.
+    pub fn terminate(&self, number: u32) {
+        let state = self.0.lock();
+        for (pid, _) in state.live.iter().filter(|(_, of)| **of == number) {
+            // One that is gone already is no error.
+            let _ = nix::sys::signal::kill(Pid::from_raw(*pid), Signal::SIGTERM);
+        }
+    }
+
     /// Kills an entrypoint. What it leaves behind is killed when it is reaped.
     pub fn kill(&self, number: u32) {
         let state = self.0.lock();

@@ -25,7 +25,7 @@ pub fn facts(story: &Story) -> Option<report::Facts> {
         },
         phase: phase(outcome),
         headline: story.headline(),
-        exit_code: outcome.exit_code,
+        exit_code: story.exit_code(),
         started_at: outcome.started_at.unwrap_or(outcome.finished_at),
         finished_at: outcome.finished_at,
         steps: story.steps.iter().map(step).collect(),

@@ -23,6 +23,8 @@ use self::load::{Loaded, What, load};
 use self::story::Story;
 use self::task::{Options, RunError};
 use crate::args;
+use crate::job;
+use crate::report;
 use crate::show::style::{BOLD, GREEN, RED, YELLOW};
 use crate::show::table::table;
 use crate::show::terminal::{Terminal, To};
@@ -39,6 +41,17 @@ pub fn run(args: &args::Run, children: &Children) -> i32 {
             return exit::USAGE;
         }
     };
+    for document in &documents {
+        if let What::Job(job) = &document.what
+            && let Err(e) = job::check(job)
+        {
+            complain(
+                &mut terminal,
+                &format!("{}: {}: {e}", document.source, document.label()),
+            );
+            return exit::USAGE;
+        }
+    }
     let mut session = Session {
         args,
         children,
@@ -122,7 +135,7 @@ impl Session<'_> {
         let base = self.args.workdir.as_deref().unwrap_or(&document.folder);
         let ran = task::absolute(base).and_then(|base| match &document.what {
             What::Task(task) => self.run_task(index, task, &document.source, &base),
-            What::Job(_) => Err(RunError::Job),
+            What::Job(job) => self.run_job(index, job, &document.source, &base),
         });
         ran.unwrap_or_else(|e| {
             complain(self.terminal, &format!("{}: {e}", document.label()));
@@ -145,18 +158,55 @@ impl Session<'_> {
         };
         let (children, terminal) = (self.children, &mut *self.terminal);
         let story = task::run(task, source, base, &options, children, terminal)?;
-        let mut code = story.outcome.as_ref().map_or(exit::FAILED, |o| o.exit_code);
+        let code = story.exit_code();
         self.conclude(&story);
-        if let Some(file) = &self.args.report {
-            let file = numbered(file, index, self.count);
-            if let Err(e) = write_report(&story, &file) {
+        self.runs.push(json::task(&story));
+        Ok(self.report(index, code, || facts::facts(&story)))
+    }
+
+    fn run_job(
+        &mut self,
+        index: usize,
+        job: &baton_api::Job,
+        source: &str,
+        base: &Path,
+    ) -> Result<i32, RunError> {
+        let options = Options {
+            env: &self.args.env,
+            keep: self.args.keep,
+            quiet: self.args.quiet,
+            logs: self.args.report.is_some(),
+        };
+        let (children, terminal) = (self.children, &mut *self.terminal);
+        let story = job::run(job, source, base, &options, children, terminal)?;
+        let with_table = self.args.output == args::Output::Text;
+        let palette = self.terminal.baton;
+        let text = job::conclusion(&story, palette, with_table, self.args.quiet);
+        self.terminal.put(To::Baton, text.as_bytes());
+        self.terminal.flush();
+        self.runs.push(job::json(&story));
+        Ok(self.report(index, story.exit_code(), || Some(job::facts(&story))))
+    }
+
+    /// Writes the report, where one is asked for, and gives the exit code.
+    fn report(
+        &mut self,
+        index: usize,
+        code: i32,
+        facts: impl FnOnce() -> Option<report::Facts>,
+    ) -> i32 {
+        let Some(file) = &self.args.report else {
+            return code;
+        };
+        let file = numbered(file, index, self.count);
+        match write_report(facts(), &file) {
+            Ok(()) => code,
+            Err(e) => {
                 complain(self.terminal, &format!("cannot write the report: {e:#}"));
                 // A page that was asked for and is not there is a failure, if the only one.
-                code = if code == 0 { exit::FAILED } else { code };
+                if code == 0 { exit::FAILED } else { code }
             }
         }
-        self.runs.push(json::task(&story));
-        Ok(code)
     }
 
     fn conclude(&mut self, story: &Story) {
@@ -202,10 +252,9 @@ fn numbered(file: &Path, index: usize, count: usize) -> PathBuf {
     file.with_file_name(name)
 }
 
-fn write_report(story: &Story, file: &Path) -> anyhow::Result<()> {
+fn write_report(facts: Option<report::Facts>, file: &Path) -> anyhow::Result<()> {
     use anyhow::Context;
-    let facts = facts::facts(story).context("the run has no end")?;
-    let page = crate::report::render(&facts)?;
+    let page = report::render(&facts.context("the run has no end")?)?;
     std::fs::write(file, page).with_context(|| file.display().to_string())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use baton_protocol::{Reason, Timestamp};
+use baton_protocol::{Reason, Timestamp, exit};
 use baton_steps::{Cause, Kind, NotRun, Notice, Outcome, Phase, Plan, StepState};
 
 /// Largest part of a step's output that is kept from its beginning, and again from its end, in bytes.
@@ -160,6 +160,23 @@ impl Story {
         self.outcome = Some(outcome.clone());
     }
 
+    /// The exit code of the task: as its outcome has it, but for a step whose time was up the code
+    /// that its entrypoint gives, whatever the command made of the signal.
+    pub fn exit_code(&self) -> i32 {
+        match &self.outcome {
+            Some(Outcome {
+                cause:
+                    Some(Cause::Step {
+                        reason: Reason::TimedOut,
+                        ..
+                    }),
+                ..
+            }) => exit::TIMED_OUT,
+            Some(outcome) => outcome.exit_code,
+            None => exit::FAILED,
+        }
+    }
+
     /// The end in a sentence without the task's name: `Failed at step test (exit 3) after 3.2s`.
     pub fn headline(&self) -> String {
         use crate::show::style::span;
@@ -173,10 +190,9 @@ impl Story {
         let after = format!("after {}", span(took));
         match &outcome.cause {
             None => format!("{} in {}", outcome.phase, span(took)),
-            Some(Cause::Step {
-                name, exit_code, ..
-            }) if outcome.phase == Phase::Failed => {
-                format!("Failed at step {name} (exit {exit_code}) {after}")
+            Some(Cause::Step { name, .. }) if outcome.phase == Phase::Failed => {
+                let code = self.exit_code();
+                format!("Failed at step {name} (exit {code}) {after}")
             }
             Some(Cause::Died { name, .. }) => format!("Failed at step {name} (it died) {after}"),
             Some(Cause::NotReady { name, .. }) => {
@@ -303,6 +319,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))] // megabytes each
+
         #[test]
         fn a_log_keeps_its_beginning_and_its_end(pieces in proptest::collection::vec(0..2 * MAX_LOG_PART, 0..8)) {
             let mut log = Log::default();

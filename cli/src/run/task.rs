@@ -26,8 +26,6 @@ use crate::show::style::{FAINT, Palette, YELLOW};
 use crate::show::terminal::{Terminal, To};
 use crate::show::text::{Look, Screen};
 
-/// How often the status line moves.
-const TICK: Duration = Duration::from_millis(100);
 /// How long entrypoints whose task is over may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -69,9 +67,9 @@ pub enum RunError {
         /// Why not.
         source: std::io::Error,
     },
-    /// TODO: the Job loop is another module's.
-    #[error("Jobs cannot be run yet")]
-    Job,
+    /// A Job.
+    #[error(transparent)]
+    Job(#[from] crate::job::JobError),
     /// Something that every run needs.
     #[error("cannot {action}: {source}")]
     Io {
@@ -84,21 +82,6 @@ pub enum RunError {
 
 fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
     move |source| RunError::Io { action, source }
-}
-
-/// What the node's thread has to say.
-enum Said {
-    Notice(baton_node::Notice),
-    Failed(NodeError),
-}
-
-/// A task that can be started.
-struct Ready {
-    plan: Plan,
-    scratch: Scratch,
-    setups: Vec<Setup>,
-    sinks: Vec<Sink>,
-    story: Story,
 }
 
 /// Runs a task and tells its story. `base` is the folder that its steps start in.
@@ -138,6 +121,7 @@ pub fn run(
     if let Some(e) = shown.failed {
         return Err(e.into());
     }
+    let told = story.notes.len();
     collect_results(&root, &mut story);
     if let Some(callbacks) = callbacks {
         story.notes.extend(callbacks.finish());
@@ -150,141 +134,11 @@ pub fn run(
     if let Err(e) = ready.scratch.remove() {
         story.notes.push(e.to_string());
     }
+    for note in story.notes.iter().skip(told) {
+        let line = format!("{}\n", warning(terminal.baton, note));
+        terminal.put(To::Baton, line.as_bytes());
+    }
     Ok(story)
-}
-
-fn look(terminal: &Terminal, quiet: bool) -> Look {
-    Look {
-        steps: terminal.steps,
-        baton: terminal.baton,
-        tty: terminal.steps_on_tty,
-        quiet,
-    }
-}
-
-/// Everything that can fail before a process is started.
-fn prepare(
-    task: &Rendered,
-    source: &str,
-    base: &Path,
-    options: &Options<'_>,
-) -> Result<Ready, RunError> {
-    let plan = plan(task);
-    let sinks = callbacks::sinks(task)?;
-    let scratch = Scratch::new(options.keep)?;
-    let root = scratch.root();
-    baton_node::prepare(&root, &plan, Access::Owner)?;
-    let folders = Folders::make(&task.spec().volumes, scratch.path())?;
-    let site = Site {
-        scratch: scratch.path(),
-        folders: &folders,
-        env: options.env,
-        base,
-    };
-    let places = Places {
-        wait: vec![root.join(layout::ORDER)],
-        root,
-        termination_message: None,
-    };
-    let setups = containers(task)
-        .zip(environments(task, &places))
-        .zip(invocations(task, &places))
-        .map(|((container, env), call)| {
-            setup(
-                Container {
-                    env: &env,
-                    ..container
-                },
-                call,
-                &site,
-            )
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut story = Story::new(task.task().metadata.display_name(), source, &plan);
-    for (step, command) in story.steps.iter_mut().zip(commands(task)) {
-        step.command = command;
-    }
-    story.notes = notes(task);
-    let places = folders.iter();
-    story
-        .notes
-        .extend(places.map(|(name, path)| format!("volume {name} is {}", path.display())));
-    Ok(Ready {
-        plan,
-        scratch,
-        setups,
-        sinks,
-        story,
-    })
-}
-
-fn containers(task: &Rendered) -> impl Iterator<Item = Container<'_>> {
-    let spec = task.spec();
-    let steps = spec.steps.iter().chain(&spec.finally).map(|s| Container {
-        name: &s.name,
-        env: &[],
-        working_dir: s.working_dir.as_deref(),
-        mounts: &s.volume_mounts,
-    });
-    let sidecars = spec.sidecars.iter().map(|s| Container {
-        name: &s.name,
-        env: &[],
-        working_dir: s.working_dir.as_deref(),
-        mounts: &s.volume_mounts,
-    });
-    steps.chain(sidecars)
-}
-
-/// What each container runs, as a person would write it.
-fn commands(task: &Rendered) -> impl Iterator<Item = String> {
-    let spec = task.spec();
-    let steps = spec.steps.iter().chain(&spec.finally);
-    let steps = steps.map(|s| (&s.script, &s.command, &s.args));
-    let sidecars = spec
-        .sidecars
-        .iter()
-        .map(|s| (&s.script, &s.command, &s.args));
-    steps
-        .chain(sidecars)
-        .map(|(script, command, args)| match script {
-            Some(script) => script.trim_end().to_owned(),
-            None => {
-                let words: Vec<_> = command.iter().chain(args).map(|w| quoted(w)).collect();
-                words.join(" ")
-            }
-        })
-}
-
-/// A word as a shell would take it.
-fn quoted(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+@:,=%$()".contains(&b);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-fn introduce(story: &Story, plan: &Plan, terminal: &mut Terminal) {
-    let palette = terminal.baton;
-    let count = |n: usize, what: &str| match n {
-        1 => format!("1 {what}"),
-        n => format!("{n} {what}s"),
-    };
-    let mut parts = vec![count(plan.steps.len(), "step")];
-    if !plan.finally.is_empty() {
-        parts.push(format!("{} finally", plan.finally.len()));
-    }
-    if !plan.sidecars.is_empty() {
-        parts.push(count(plan.sidecars.len(), "sidecar"));
-    }
-    let title = palette.paint(crate::show::style::BOLD, format!("task {}", story.task));
-    let mut text = format!("{title}: {}\n", parts.join(", "));
-    for note in &story.notes {
-        text.push_str(&format!("{}\n", palette.paint(FAINT, format!("  {note}"))));
-    }
-    terminal.put(To::Baton, text.as_bytes());
-    terminal.flush();
 }
 
 /// A run whose processes are started.
@@ -367,14 +221,6 @@ fn abandon() {
     unsafe { libc::_exit(baton_steps::CANCELLED_EXIT_CODE) };
 }
 
-/// What is shown, and what is known.
-struct Shown {
-    screen: Screen,
-    story: Story,
-    logs: bool,
-    failed: Option<NodeError>,
-}
-
 /// Drives the run to its end, and shows it.
 fn follow(
     live: Live,
@@ -428,89 +274,6 @@ fn drive(node: &mut Node, say: &Handle<Said>, children: &Children, callbacks: Op
         }
     };
     say.stop();
-}
-
-/// Shows the news until there are no more.
-fn show(
-    news: &Receiver<News<Said>>,
-    say: &Handle<Said>,
-    shown: &mut Shown,
-    terminal: &mut Terminal,
-) {
-    let mut frame = 0;
-    loop {
-        let first = if terminal.is_live() {
-            news.recv_timeout(TICK)
-        } else {
-            news.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        match first {
-            Ok(first) => {
-                shown.take(first, say, terminal);
-                // What has come in the meantime, but not without end: the status line wants to move.
-                for item in news.try_iter().take(64) {
-                    shown.take(item, say, terminal);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => frame += 1,
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        if terminal.is_live() {
-            let now = Timestamp(SystemTime::now());
-            let status = shown.screen.status(now, frame, terminal.columns());
-            terminal.set_status(status);
-        }
-        terminal.flush();
-    }
-    terminal.set_status(String::new());
-    terminal.flush();
-}
-
-impl Shown {
-    fn take(&mut self, news: News<Said>, say: &Handle<Said>, terminal: &mut Terminal) {
-        match news {
-            News::Printed { number, bytes } => {
-                self.screen.printed(number, &bytes, terminal);
-                if self.logs
-                    && let Some(step) = self.story.step_mut(number)
-                {
-                    step.log.push(&bytes);
-                }
-                say.shown(bytes.len());
-            }
-            News::Said(Said::Failed(e)) => self.failed = Some(e),
-            News::Said(Said::Notice(notice)) => self.notice(notice, terminal),
-        }
-    }
-
-    fn notice(&mut self, notice: baton_node::Notice, terminal: &mut Terminal) {
-        let note = match notice {
-            baton_node::Notice::Run(notice) => {
-                self.screen.notice(&notice, terminal);
-                self.story.apply(&notice);
-                return;
-            }
-            baton_node::Notice::Kill { .. } => return,
-            baton_node::Notice::Bad {
-                number,
-                file,
-                cause,
-            } => {
-                let name = self.story.step(number).map_or("?", |s| s.name.as_str());
-                format!("step {name}: its file {file} is not used: {cause}")
-            }
-            baton_node::Notice::Trouble { message } => message,
-        };
-        let line = format!("{}\n", warning(terminal.baton, &note));
-        terminal.put(To::Baton, line.as_bytes());
-        self.story.notes.push(note);
-    }
-}
-
-fn warning(palette: Palette, text: &str) -> String {
-    palette
-        .paint(YELLOW, crate::show::style::one_line(text))
-        .to_string()
 }
 
 fn collect_results(root: &Path, story: &mut Story) {

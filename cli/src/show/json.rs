@@ -89,7 +89,7 @@ pub fn task(story: &Story) -> Value {
         name: &story.task,
         source: &story.source,
         phase: outcome.map(|o| o.phase),
-        exit_code: outcome.map(|o| o.exit_code),
+        exit_code: outcome.map(|_| story.exit_code()),
         cause: outcome.and_then(|o| o.cause.as_ref()),
         started_at: story.started_at,
         finished_at: outcome.map(|o| o.finished_at),

@@ -20,15 +20,15 @@ pub const RED: Style = Style("1;31");
 /// What deserves a look.
 pub const YELLOW: Style = Style("33");
 
-/// The colours that steps take in turn: those that read well on dark and light grounds, without red,
-/// which means failure.
+/// The colours that steps take in turn: those that read well on dark and light grounds, without red
+/// and green, which mean something.
 const OF_STEPS: [Style; 6] = [
     Style("36"),
     Style("35"),
-    Style("34"),
+    Style("94"),
     Style("33"),
-    Style("32"),
     Style("96"),
+    Style("95"),
 ];
 
 /// The colour of a step's name.

@@ -15,14 +15,14 @@ const MAX_RESULT: usize = 60;
 const MAX_RESULTS: usize = 20;
 
 /// One cell: its text, its style, and on which side it stands.
-struct Cell {
-    text: String,
-    style: Option<Style>,
-    right: bool,
+pub(crate) struct Cell {
+    pub(crate) text: String,
+    pub(crate) style: Option<Style>,
+    pub(crate) right: bool,
 }
 
 impl Cell {
-    fn left(text: impl Into<String>, style: Option<Style>) -> Cell {
+    pub(crate) fn left(text: impl Into<String>, style: Option<Style>) -> Cell {
         Cell {
             text: text.into(),
             style,
@@ -30,7 +30,7 @@ impl Cell {
         }
     }
 
-    fn right(text: impl Into<String>) -> Cell {
+    pub(crate) fn right(text: impl Into<String>) -> Cell {
         Cell {
             text: text.into(),
             style: None,
@@ -109,7 +109,8 @@ fn row(step: &StepStory) -> Vec<Cell> {
     cells
 }
 
-fn write_rows(rows: &[Vec<Cell>], palette: Palette, text: &mut String) {
+/// Writes rows with their columns aligned.
+pub(crate) fn write_rows(rows: &[Vec<Cell>], palette: Palette, text: &mut String) {
     let columns = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..columns)
         .map(|i| {

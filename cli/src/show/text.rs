@@ -4,6 +4,7 @@
 //! Pure but for where it writes to: times come from its caller.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use baton_protocol::{Reason, Timestamp};
 use baton_steps::{Kind, Notice, Plan, StepState, StopReason};
@@ -19,6 +20,8 @@ use super::words;
 const MAX_NAME: usize = 24;
 /// Most output that is held back until its step is known to have started, in bytes.
 const MAX_HELD: usize = 64 << 10;
+/// A step that is over sooner needs no status line.
+const SOON: Duration = Duration::from_millis(400);
 /// The pictures of the status line.
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
@@ -53,7 +56,8 @@ struct StepScreen {
     held: Vec<u8>,
     /// A line of the entrypoint's own, which tells the same as the record that is about to come.
     last_words: Option<Vec<u8>>,
-    started: bool,
+    /// What it prints is shown: its present attempt is known to have started.
+    flowing: bool,
     over: bool,
     /// When the present attempt was started.
     since: Option<Timestamp>,
@@ -91,7 +95,7 @@ impl Screen {
                     lines: Lines::default(),
                     held: Vec::new(),
                     last_words: None,
-                    started: false,
+                    flowing: false,
                     over: false,
                     since: None,
                     awaited: awaited.contains(&name),
@@ -115,7 +119,7 @@ impl Screen {
         let Some(step) = self.steps.get_mut(&number) else {
             return;
         };
-        if step.started {
+        if step.flowing {
             self.show(number, bytes, sink);
         } else {
             step.held.extend_from_slice(bytes);
@@ -153,13 +157,17 @@ impl Screen {
                 delay_ms,
                 ..
             } => {
+                self.release(*number, sink);
                 self.finish_lines(*number, "", sink);
+                if let Some(step) = self.steps.get_mut(number) {
+                    step.flowing = false;
+                }
                 let how = match reason {
                     Reason::TimedOut => "timed out".to_owned(),
                     Reason::OomKilled => "ran out of memory".to_owned(),
                     _ => format!("failed (exit {exit_code})"),
                 };
-                let delay = span(std::time::Duration::from_millis(*delay_ms));
+                let delay = span(Duration::from_millis(*delay_ms));
                 let said = format!("attempt {attempt} {how}; the next one starts in {delay}");
                 self.say(*number, "↻", YELLOW, &said, sink);
             }
@@ -189,7 +197,7 @@ impl Screen {
         let running: Vec<&StepScreen> = self
             .steps
             .values()
-            .filter(|s| s.started && !s.over && s.kind != Kind::Sidecar)
+            .filter(|s| s.since.is_some() && !s.over && s.kind != Kind::Sidecar)
             .collect();
         let done = self
             .steps
@@ -199,6 +207,9 @@ impl Screen {
         let said = match running.first() {
             Some(step) => {
                 let took = step.since.map(|at| now.since(at)).unwrap_or_default();
+                if took < SOON {
+                    return String::new();
+                }
                 format!("{} {}", step.name, seconds(took))
             }
             None => {
@@ -253,7 +264,7 @@ impl Screen {
         let mut said = end.words.clone();
         if let StepState::Done { record } = state {
             use std::fmt::Write;
-            let took = span(std::time::Duration::from_millis(record.ran_ms));
+            let took = span(Duration::from_millis(record.ran_ms));
             let _ = match record.reason {
                 Reason::Completed => write!(said, " in {took}"),
                 Reason::Error if record.signal.is_none() => {
@@ -278,17 +289,18 @@ impl Screen {
         let started: Vec<u32> = self
             .steps
             .iter()
-            .filter(|(_, step)| step.started)
+            .filter(|(_, step)| step.since.is_some() && !step.over)
             .map(|(number, _)| *number)
             .collect();
         for number in started {
+            self.release(number, sink);
             self.finish_lines(number, "", sink);
         }
     }
 
     fn release(&mut self, number: u32, sink: &mut impl Sink) {
         if let Some(step) = self.steps.get_mut(&number) {
-            step.started = true;
+            step.flowing = true;
             let held = std::mem::take(&mut step.held);
             self.show(number, &held, sink);
         }
@@ -373,20 +385,23 @@ impl Screen {
     }
 }
 
-fn aligned(name: &str, columns: usize) -> String {
+/// A name, cut or padded to this width.
+pub(crate) fn aligned(name: &str, columns: usize) -> String {
     let name = fit(name, columns);
     let pad = " ".repeat(columns.saturating_sub(width(&name)));
     format!("{name}{pad}")
 }
 
-fn prefix(look: &Look, number: u32, name: &str, columns: usize) -> Vec<u8> {
+/// What stands before each line of a step's output.
+pub(crate) fn prefix(look: &Look, number: u32, name: &str, columns: usize) -> Vec<u8> {
     let name = aligned(name, columns);
     let bar = if look.tty { '│' } else { '|' };
     let prefix = look.steps.paint(of_step(number), format!("{name} {bar}"));
     format!("{prefix} ").into_bytes()
 }
 
-fn write_line(look: &Look, prefix: &[u8], line: &[u8], out: &mut Vec<u8>) {
+/// Writes a line of output behind its prefix.
+pub(crate) fn write_line(look: &Look, prefix: &[u8], line: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(prefix);
     if look.tty {
         if for_terminal(line, out) {
@@ -399,7 +414,7 @@ fn write_line(look: &Look, prefix: &[u8], line: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A time that is still counting: whole seconds.
-fn seconds(time: std::time::Duration) -> String {
+fn seconds(time: Duration) -> String {
     match time.as_secs() {
         secs @ 0..60 => format!("{secs}s"),
         _ => span(time),

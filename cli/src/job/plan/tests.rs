@@ -1,5 +1,5 @@
 use super::*;
-use crate::job::ConditionType;
+use crate::job::condition::ConditionType;
 use proptest::prelude::*;
 
 const SEC: Duration = Duration::from_secs(1);

@@ -162,3 +162,26 @@ fn the_status_line_tells_what_runs() {
     screen.notice(&finished(1, Reason::Completed, 0, ""), &mut page);
     assert_eq!(screen.status(at(15), 0, 80), "");
 }
+
+#[test]
+fn what_an_attempt_prints_comes_after_its_start() {
+    let (mut screen, mut page) = (screen(true), Page::default());
+    screen.notice(&started(1, 1), &mut page);
+    screen.printed(1, b"first", &mut page);
+    screen.notice(
+        &Notice::StepRetrying {
+            number: 1,
+            kind: Kind::Step,
+            attempt: 1,
+            reason: Reason::Error,
+            exit_code: 7,
+            delay_ms: 1,
+            at: at(11),
+        },
+        &mut page,
+    );
+    screen.printed(1, b"second\n", &mut page);
+    assert_eq!(page.0, ">build    | first\n");
+    screen.notice(&started(1, 2), &mut page);
+    assert_eq!(page.0, ">build    | first\n>build    | second\n");
+}

@@ -8,6 +8,8 @@ pub mod folders;
 pub mod load;
 pub mod notes;
 pub mod output;
+mod ready;
+mod shown;
 pub mod story;
 pub mod task;
 pub mod volumes;

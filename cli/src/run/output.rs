@@ -157,60 +157,77 @@ fn read_all<T>(
     mut tell: impl FnMut(News<T>),
 ) {
     let mut buffer = vec![0; PIECE];
-    loop {
-        let woken = wait(shared, &pipes);
+    while let Some(mut ready) = look(shared, &pipes, PollTimeout::NONE) {
         // Before the pipes are looked at: what is said from now on comes after another look.
         let _ = shared.wake.read();
         let (said, stopped) = {
             let mut state = shared.lock();
             (std::mem::take(&mut state.said), state.stopped)
         };
-        let rounds = if said.is_empty() && !stopped {
-            1
-        } else {
-            // All that a pipe can hold (fs.pipe-max-size) and no more: others may print without end.
-            (1 << 20) / PIECE
-        };
+        let all = !said.is_empty() || stopped;
+        if all {
+            ready = look(shared, &pipes, PollTimeout::ZERO).unwrap_or(ready);
+        }
+        // All that a pipe can hold (fs.pipe-max-size) and no more: others may print without end.
+        let rounds = if all { (1 << 20) / PIECE } else { 1 };
+        let mut ready = ready.into_iter();
         pipes.retain_mut(|(number, pipe)| {
-            for _ in 0..rounds {
-                match pipe.read(&mut buffer) {
-                    Ok(0) => return false,
-                    Ok(len) => {
-                        let bytes = buffer.get(..len).unwrap_or_default().to_vec();
-                        shared.wait_for_room(len);
-                        tell(News::Printed {
-                            number: *number,
-                            bytes,
-                        });
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
-                    Err(_) => return false,
-                }
-            }
-            true
+            let is_ready = ready.next().unwrap_or(true);
+            !is_ready || drain(*number, pipe, rounds, &mut buffer, shared, &mut tell)
         });
         said.into_iter().for_each(|item| tell(News::Said(item)));
-        if stopped || !woken {
+        if stopped {
             return;
         }
     }
 }
 
-/// Waits until there is something to read or to tell. Gives false where waiting is not possible.
-fn wait<T>(shared: &Shared<T>, pipes: &[(u32, io::PipeReader)]) -> bool {
-    let wake = PollFd::new(shared.wake.as_fd(), PollFlags::POLLIN);
-    let pipes = pipes
-        .iter()
-        .map(|(_, pipe)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
-    let mut all: Vec<_> = std::iter::once(wake).chain(pipes).collect();
-    loop {
-        match poll(&mut all, PollTimeout::NONE) {
-            Ok(_) => return true,
-            Err(Errno::EINTR) => {}
+/// Reads what is in a pipe, in so many pieces at most. Gives false where no more will come.
+fn drain<T>(
+    number: u32,
+    pipe: &mut io::PipeReader,
+    rounds: usize,
+    buffer: &mut [u8],
+    shared: &Shared<T>,
+    tell: &mut impl FnMut(News<T>),
+) -> bool {
+    for _ in 0..rounds {
+        match pipe.read(buffer) {
+            Ok(0) => return false,
+            Ok(len) => {
+                let bytes = buffer.get(..len).unwrap_or_default().to_vec();
+                shared.wait_for_room(len);
+                tell(News::Printed { number, bytes });
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
             Err(_) => return false,
         }
     }
+    true
+}
+
+/// Waits until there is something to read or to tell, and gives which pipes have something; `None`
+/// where waiting is not possible.
+fn look<T>(
+    shared: &Shared<T>,
+    pipes: &[(u32, io::PipeReader)],
+    timeout: PollTimeout,
+) -> Option<Vec<bool>> {
+    let wake = PollFd::new(shared.wake.as_fd(), PollFlags::POLLIN);
+    let readers = pipes
+        .iter()
+        .map(|(_, pipe)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
+    let mut all: Vec<_> = readers.chain(std::iter::once(wake)).collect();
+    loop {
+        match poll(&mut all, timeout) {
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+    let found = all.iter().take(pipes.len());
+    Some(found.map(|fd| fd.any().unwrap_or(true)).collect())
 }
 
 fn set_nonblocking(pipe: &io::PipeReader) -> io::Result<()> {

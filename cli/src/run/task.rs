@@ -5,26 +5,25 @@
 //! slow screen; one reads all output; one takes signals (see [`Children`]).
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, SystemTime};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
-use baton_api::{Places, Rendered, environments, invocations, plan};
-use baton_callbacks::Sink;
-use baton_node::{Access, Deaths, Node, NodeError};
+use baton_api::Rendered;
+use baton_node::{Deaths, Node, NodeError};
 use baton_pid1::Ended;
-use baton_protocol::{Timestamp, layout};
 use baton_steps::{Death, Plan};
 
 use super::callbacks::{self, CallbackError, Callbacks};
 use super::children::{Children, Told};
-use super::container::{Container, Setup, SetupError, Site, setup};
-use super::folders::{FolderError, Folders, Scratch};
-use super::notes::notes;
+use super::container::{Setup, SetupError};
+use super::folders::FolderError;
 use super::output::{Handle, News, Reader};
+pub(crate) use super::ready::command_line;
+use super::ready::prepare;
+use super::shown::{Said, Shown, introduce, look, show, warn};
 use super::story::Story;
-use crate::show::style::{FAINT, Palette, YELLOW};
-use crate::show::terminal::{Terminal, To};
-use crate::show::text::{Look, Screen};
+use crate::show::terminal::Terminal;
+use crate::show::text::Screen;
 
 /// How long entrypoints whose task is over may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -135,8 +134,7 @@ pub fn run(
         story.notes.push(e.to_string());
     }
     for note in story.notes.iter().skip(told) {
-        let line = format!("{}\n", warning(terminal.baton, note));
-        terminal.put(To::Baton, line.as_bytes());
+        warn(terminal, note);
     }
     Ok(story)
 }

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod lines;
+pub mod prefixed;
 pub mod style;
 pub mod table;
 pub mod terminal;

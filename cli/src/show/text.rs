@@ -9,10 +9,10 @@ use std::time::Duration;
 use baton_protocol::{Reason, Timestamp};
 use baton_steps::{Kind, Notice, Plan, StepState, StopReason};
 
-use super::lines::{Lines, for_terminal};
-use super::style::{
-    FAINT, GREEN, Palette, RED, Style, YELLOW, fit, of_step, one_line, span, width,
-};
+use super::lines::Lines;
+pub use super::prefixed::Look;
+pub(crate) use super::prefixed::{aligned, prefix, write_line};
+use super::style::{FAINT, GREEN, RED, Style, YELLOW, fit, of_step, one_line, span, width};
 use super::terminal::To;
 use super::words;
 
@@ -24,19 +24,6 @@ const MAX_HELD: usize = 64 << 10;
 const SOON: Duration = Duration::from_millis(400);
 /// The pictures of the status line.
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
-
-/// How a screen looks.
-#[derive(Debug, Clone, Copy)]
-pub struct Look {
-    /// Colours of the steps' output.
-    pub steps: Palette,
-    /// Colours of Baton's own lines.
-    pub baton: Palette,
-    /// The steps' output goes to a terminal: what could harm it is taken out.
-    pub tty: bool,
-    /// Only output and failures are shown.
-    pub quiet: bool,
-}
 
 /// The screen of one task.
 pub struct Screen {
@@ -383,34 +370,6 @@ impl Screen {
         };
         sink.put(To::Baton, line.as_bytes());
     }
-}
-
-/// A name, cut or padded to this width.
-pub(crate) fn aligned(name: &str, columns: usize) -> String {
-    let name = fit(name, columns);
-    let pad = " ".repeat(columns.saturating_sub(width(&name)));
-    format!("{name}{pad}")
-}
-
-/// What stands before each line of a step's output.
-pub(crate) fn prefix(look: &Look, number: u32, name: &str, columns: usize) -> Vec<u8> {
-    let name = aligned(name, columns);
-    let bar = if look.tty { '│' } else { '|' };
-    let prefix = look.steps.paint(of_step(number), format!("{name} {bar}"));
-    format!("{prefix} ").into_bytes()
-}
-
-/// Writes a line of output behind its prefix.
-pub(crate) fn write_line(look: &Look, prefix: &[u8], line: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(prefix);
-    if look.tty {
-        if for_terminal(line, out) {
-            out.extend_from_slice(b"\x1b[0m");
-        }
-    } else {
-        out.extend_from_slice(line);
-    }
-    out.push(b'\n');
 }
 
 /// A time that is still counting: whole seconds.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::show::style::Palette;
 use baton_protocol::Record;
 use baton_steps::{Outcome, Phase};
 use std::time::{Duration, SystemTime};

@@ -1,0 +1,15 @@
+//! `baton run`, driven as its users do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod cancel;
+mod harness;
+mod input;
+mod output;
+mod steps;
+mod volumes;

@@ -15,7 +15,7 @@ fn waiting(on_term: &str) -> String {
     script: |
       trap '{on_term}' TERM
       echo $$ > pid
-      while :; do sleep 0.01; done
+      while :; do sleep 0.01 || :; done
   - {{name: never, command: [echo, NEVER]}}
   finally:
   - {{name: clean, command: [echo, cleaned]}}
@@ -126,7 +126,7 @@ fn what_a_step_leaves_behind_is_ended() {
   steps:
   - name: spawn
     script: |
-      setsid sh -c 'echo $$ > daemon; trap \"\" TERM; while :; do sleep 0.01; done' &
+      setsid sh -c 'echo $$ > daemon; trap \"\" TERM; while :; do sleep 0.01 || :; done' &
       while ! test -s daemon; do sleep 0.01; done
       echo spawned
 ",
@@ -148,7 +148,7 @@ fn what_a_killed_entrypoint_leaves_behind_is_ended() {
         "  steps:
   - name: spawn
     script: |
-      setsid sh -c 'echo $$ > daemon; trap \"\" TERM; while :; do sleep 0.01; done' &
+      setsid sh -c 'echo $$ > daemon; trap \"\" TERM; while :; do sleep 0.01 || :; done' &
       while ! test -s daemon; do sleep 0.01; done
       kill -9 $PPID
       exec sleep 100

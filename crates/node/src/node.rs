@@ -18,8 +18,10 @@ use crate::watcher::{PodId, Watcher};
 /// How the death of an entrypoint that left no final record is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deaths {
-    /// By the closing of its event file, which it holds open as long as it lives. A step whose own
-    /// command opens that file for writing and closes it ends its own step by that.
+    /// By the closing of its event file, which it holds open as long as it lives; after a restart, or
+    /// where inotify is used up, by a look whether anybody has that file open for writing. That look
+    /// takes a lease (see fcntl(2)): the file has to be this user's, or the process has CAP_LEASE;
+    /// where it cannot be had, the closing alone counts.
     ByClose,
     /// The caller tells, and knows best: it is the entrypoints' parent.
     Told,

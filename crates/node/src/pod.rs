@@ -10,6 +10,7 @@ use baton_protocol::{Order, Timestamp};
 use baton_steps::{Death, Effect, Event, Outcome, Plan, Run};
 
 use crate::journal::Journal;
+use crate::node::Deaths;
 use crate::notice::{NodeError, Notice};
 use crate::root::{FACTS, Root};
 use crate::step::StepDir;
@@ -23,6 +24,7 @@ pub(crate) struct Pod {
     journal: Journal,
     run: Run,
     steps: Vec<StepDir>,
+    deaths: Deaths,
     /// What is told once the orders are written.
     notices: Vec<Notice>,
     /// Steps whose end was found and whose last events are still to be read, each with the number of
@@ -39,7 +41,12 @@ pub(crate) struct Pod {
 impl Pod {
     /// Opens a folder that [`prepare`](crate::prepare) made, in whatever state an earlier life left it.
     /// Its watches have to be armed before.
-    pub(crate) fn open(path: &Path, plan: Plan, now: Timestamp) -> Result<Pod, NodeError> {
+    pub(crate) fn open(
+        path: &Path,
+        plan: Plan,
+        deaths: Deaths,
+        now: Timestamp,
+    ) -> Result<Pod, NodeError> {
         plan.check().map_err(|source| NodeError::Plan {
             root: path.to_owned(),
             source,
@@ -52,6 +59,7 @@ impl Pod {
         let mut pod = Pod {
             root,
             journal,
+            deaths,
             steps: (1..=plan.total()).map(StepDir::new).collect(),
             run: Run::new(plan.clone()),
             notices: Vec::new(),
@@ -66,6 +74,7 @@ impl Pod {
         let (run, effects) = Run::resume(plan, order, known, found, now);
         pod.run = run;
         pod.perform(now, effects);
+        pod.find_dead(now);
         Ok(pod)
     }
 
@@ -140,6 +149,34 @@ impl Pod {
         }
     }
 
+    /// Takes the news that an event file was closed by somebody who could write in it.
+    pub(crate) fn closed(&mut self, now: Timestamp, number: u32) {
+        if self.deaths == Deaths::Told || self.end(now, number) {
+            return;
+        }
+        let step = step_of(&mut self.steps, number);
+        match step.and_then(|s| s.is_alive(&self.root.dir)) {
+            // Somebody else closed it, or the kernel is not done with closing: look once more.
+            Some(true) => self.again = true,
+            Some(false) | None => self.died(now, number, Death::Gone),
+        }
+    }
+
+    /// Looks for entrypoints that died while nobody watched.
+    fn find_dead(&mut self, now: Timestamp) {
+        if self.deaths == Deaths::Told {
+            return;
+        }
+        for number in 1..=self.run.plan().total() {
+            if !self.run.has_ended(number)
+                && let Some(step) = step_of(&mut self.steps, number)
+                && step.is_alive(&self.root.dir) == Some(false)
+            {
+                self.died(now, number, Death::Gone);
+            }
+        }
+    }
+
     /// Reads what a step's event file has that is new.
     pub(crate) fn look(&mut self, now: Timestamp, number: u32) {
         for fact in self.facts(number) {
@@ -176,6 +213,7 @@ impl Pod {
                 self.look(now, number);
             }
         }
+        self.find_dead(now);
         self.write_again();
     }
 

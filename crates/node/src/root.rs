@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use baton_protocol::Order;
-use baton_protocol::layout::{self, ORDER, RESULTS, STEPS};
+use baton_protocol::layout::{self, EVENTS, ORDER, RESULTS, STEPS};
 use baton_protocol::order::MAX_ORDER_BYTES;
 use baton_steps::Plan;
 use nix::fcntl::{OFlag, openat, renameat};
@@ -29,8 +29,8 @@ pub enum Access {
     Everyone,
 }
 
-/// Makes a pod's folder ready for [`Node::open`](crate::Node::open): the folders of its steps, and
-/// the order 0. What is there already stays as it is.
+/// Makes a pod's folder ready for [`Node::open`](crate::Node::open): the folders of its steps, their
+/// event files, empty, and the order 0. What is there already stays as it is.
 ///
 /// # Errors
 /// Where the plan is past its bounds, or a folder or file cannot be made.
@@ -50,6 +50,8 @@ pub fn prepare(root: &Path, plan: &Plan, access: Access) -> Result<(), NodeError
         let step = layout::step_dir(root, number);
         make_dir(&step, mode)?;
         make_dir(&step.join(RESULTS), mode)?;
+        // It is there from the beginning, so that nobody has to be woken by its making.
+        make_file(&step.join(EVENTS), mode & 0o666)?;
     }
     let order = root.join(ORDER);
     if !fs::exists(&order).map_err(|e| NodeError::io("look for", &order, e))? {
@@ -67,6 +69,18 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), NodeError> {
         Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode))
             .map_err(|e| NodeError::io("set the mode of", path, e)),
         Err(e) => Err(NodeError::io("make the folder", path, e)),
+    }
+}
+
+fn make_file(path: &Path, mode: u32) -> Result<(), NodeError> {
+    let mut open = OpenOptions::new();
+    open.write(true).create_new(true).mode(mode);
+    match open.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Ok(file) => file
+            .set_permissions(Permissions::from_mode(mode))
+            .map_err(|e| NodeError::io("set the mode of", path, e)),
+        Err(e) => Err(NodeError::io("make the file", path, e)),
     }
 }
 

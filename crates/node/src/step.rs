@@ -70,6 +70,13 @@ impl StepDir {
         Ok(Some(end))
     }
 
+    /// Whether its entrypoint lives: it holds the event file open as long as it does. `None` where that
+    /// cannot be told, or where no entrypoint has written anything yet.
+    pub(crate) fn is_alive(&self, root: &File) -> Option<bool> {
+        let opened = untrusted::open(root, self.events.as_str()).ok()?;
+        untrusted::is_being_written(&opened.file).filter(|_| opened.len > 0)
+    }
+
     /// The facts that were appended to the event file since the last look.
     pub(crate) fn look(&mut self, root: &File) -> Look {
         let mut look = Look::default();

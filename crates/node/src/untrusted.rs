@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 
 use nix::NixPath;
@@ -36,6 +36,8 @@ impl From<io::Error> for ReadError {
     }
 }
 
+/// fcntl(2)'s command, which the libc crate does not have; the same on every architecture we build for.
+const F_SETSIG: i32 = 10;
 const NOT_REGULAR: &str = "it is not a regular file";
 
 /// A regular file, and its size when it was opened.
@@ -83,6 +85,29 @@ pub(crate) fn read<P: ?Sized + NixPath>(
         return Err(too_long());
     }
     Ok(bytes)
+}
+
+/// Whether anybody has the file open for writing; `None` where that cannot be told, as on file systems
+/// without leases.
+pub(crate) fn is_being_written(file: &File) -> Option<bool> {
+    let fd = file.as_raw_fd();
+    // SAFETY: these commands take an integer, and `fd` is open for as long as `file` is borrowed.
+    let fcntl = |command, arg: i32| match unsafe { libc::fcntl(fd, command, arg) } {
+        -1 => Err(Errno::last()),
+        _ => Ok(()),
+    };
+    // A read lease is to be had only where nobody writes. Whoever opens the file while we have it waits
+    // for us and has a signal sent to us: one that nobody minds, in place of SIGIO, which kills.
+    fcntl(F_SETSIG, libc::SIGURG).ok()?;
+    match fcntl(libc::F_SETLEASE, libc::F_RDLCK) {
+        Ok(()) => {
+            // It goes with the descriptor in any case.
+            let _ = fcntl(libc::F_SETLEASE, libc::F_UNLCK);
+            Some(false)
+        }
+        Err(Errno::EAGAIN) => Some(true),
+        Err(_) => None,
+    }
 }
 
 /// Reads one piece of a file from `offset`; empty at its end.

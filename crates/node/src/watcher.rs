@@ -44,7 +44,6 @@ pub struct Watcher {
 struct Watched {
     pod: Pod,
     path: PathBuf,
-    deaths: Deaths,
     /// Not every folder could be watched.
     polled: bool,
     /// Event files with news.
@@ -102,7 +101,7 @@ impl Watcher {
         self.next += 1;
         // Armed first and looked at afterwards, so that nothing falls between.
         let armed = self.arm(id, root, plan.total());
-        let mut pod = match Pod::open(root, plan, self.clock.now()) {
+        let mut pod = match Pod::open(root, plan, deaths, self.clock.now()) {
             Ok(pod) => pod,
             Err(e) => {
                 self.disarm(id);
@@ -122,7 +121,6 @@ impl Watcher {
         let watched = Watched {
             pod,
             path: root.to_owned(),
-            deaths,
             polled: armed.is_err(),
             looks: Vec::new(),
         };
@@ -225,7 +223,12 @@ impl Watcher {
             let name = event.name.as_deref();
             let is = |flags| event.mask.intersects(flags);
             if watch.of == Of::Events {
-                watched.looks.push(watch.number);
+                if is(AddWatchFlags::IN_MODIFY) {
+                    watched.looks.push(watch.number);
+                }
+                if is(AddWatchFlags::IN_CLOSE_WRITE) {
+                    closed.push(watch);
+                }
             } else if name == Some(OsStr::new(EXIT)) && is(AddWatchFlags::IN_MOVED_TO) {
                 watched.pod.end(now, watch.number);
             } else if name == Some(OsStr::new(EVENTS)) {
@@ -247,29 +250,26 @@ impl Watcher {
         }
         // An entrypoint holds its event file open as long as it lives, and makes its record before.
         for Watch { pod, number, .. } in closed {
-            if let Some(watched) = self.pods.get_mut(&pod)
-                && watched.deaths == Deaths::ByClose
-            {
-                watched.pod.died(now, number, Death::Gone);
+            if let Some(watched) = self.pods.get_mut(&pod) {
+                watched.pod.closed(now, number);
             }
         }
         lost
     }
 
     fn arm(&mut self, pod: PodId, root: &Path, total: u32) -> Result<(), Errno> {
-        let flags = AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_ONLYDIR
-            | AddWatchFlags::IN_DONT_FOLLOW;
+        let folder =
+            AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR | AddWatchFlags::IN_DONT_FOLLOW;
+        // Only where the event file is not there yet is it worth to be woken by other files.
+        let all = folder | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_CLOSE_WRITE;
         for number in 1..=total {
             let path = layout::step_dir(root, number);
             let of = Of::Folder;
             let watch = Watch { pod, number, of };
+            let there = arm_events(&self.inotify, &mut self.watches, watch, &path)?;
             let inotify = self.inotify.as_ref().map_err(|e| *e)?;
-            let wd = inotify.add_watch(&path, flags)?;
+            let wd = inotify.add_watch(&path, if there { folder } else { all })?;
             self.watches.insert(wd, watch);
-            arm_events(&self.inotify, &mut self.watches, watch, &path)?;
         }
         Ok(())
     }
@@ -304,25 +304,26 @@ impl Watched {
     }
 }
 
-/// Watches an event file, if it is there: the folder's watch does not tell what is written, so that
+/// Watches an event file, if it is there, and tells whether it is: the folder's watch does not tell what is written, so that
 /// captured output, which is in the same folder, wakes nobody.
 fn arm_events(
     inotify: &Result<Inotify, Errno>,
     watches: &mut HashMap<WatchDescriptor, Watch>,
     watch: Watch,
     folder: &Path,
-) -> Result<(), Errno> {
-    let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DONT_FOLLOW;
+) -> Result<bool, Errno> {
+    let flags =
+        AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_DONT_FOLLOW;
     let inotify = inotify.as_ref().map_err(|e| *e)?;
     match inotify.add_watch(&folder.join(EVENTS), flags) {
         Ok(wd) => {
             let of = Of::Events;
             watches.entry(wd).or_insert(Watch { of, ..watch });
-            Ok(())
+            Ok(true)
         }
         // What is not there will be made; what a tenant hides is the tenant's loss.
         Err(Errno::ENOSPC | Errno::ENOMEM) => Err(Errno::ENOSPC),
-        Err(_) => Ok(()),
+        Err(_) => Ok(false),
     }
 }
 

@@ -15,6 +15,8 @@
 
 mod effect;
 mod event;
+#[cfg(test)]
+mod model;
 mod outcome;
 mod plan;
 mod run;

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use baton_protocol::order::{Awaited, Verdict};
-use baton_protocol::{Order, Reason, Record, Timestamp};
-use baton_steps::{
+use crate::{
     Death, Effect, Event, Kind, NotRun, Notice, Phase, Plan, Run, Sidecar, Step, StepState,
 };
+use baton_protocol::order::{Awaited, Verdict};
+use baton_protocol::{Order, Reason, Record, Timestamp};
 use proptest::prelude::*;
 
 fn at(secs: u64) -> Timestamp {
@@ -135,7 +135,7 @@ impl World {
                 }
                 Effect::Kill(number) => {
                     // Every third kill is one of which nobody hears again.
-                    let heard = (self.now + u64::from(number)) % 3 > 0;
+                    let heard = !(self.now + u64::from(number)).is_multiple_of(3);
                     let how = Death::Signal(9);
                     let died = heard.then_some(Event::Died { number, how });
                     if !matches!(self.life(number), Life::Over(_)) {
@@ -313,7 +313,7 @@ impl World {
                 return;
             }
             for number in 1..=self.plan.total() {
-                let hangs = (number + round) % 2 == 0;
+                let hangs = (number + round).is_multiple_of(2);
                 match self.plan.kind(number) {
                     // Twice: one look to start, one to end.
                     Some(Kind::Sidecar) => {

@@ -12,7 +12,7 @@ use baton_callbacks::{
 use baton_steps::{Cause, Kind as StepKind, Notice, Phase, Plan, StepState};
 
 /// How long deliveries may take after the task is over.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why callbacks cannot be sent.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +142,7 @@ impl Callbacks {
         }
     }
 
-    /// Waits until everything was accepted or given up, for a minute at most. Gives what did not
+    /// Waits until everything was accepted or given up, for half a minute at most. Gives what did not
     /// arrive, and why.
     pub fn finish(self) -> Vec<String> {
         let reports = self.sender.finish(PATIENCE);

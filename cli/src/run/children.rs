@@ -113,7 +113,7 @@ impl Children {
         self.0.lock().hook = Some(Box::new(hook));
     }
 
-    /// Tells nobody any more.
+    /// Tells nobody any more: from now on who asks for the end gets it at once.
     pub fn tell_nobody(&self) {
         self.0.lock().hook = None;
     }
@@ -198,8 +198,10 @@ impl Shared {
         let mut state = self.lock();
         state.stops += 1;
         let nth = state.stops;
-        if let Some(hook) = &state.hook {
-            hook(Told::Stop { signal, nth });
+        match &state.hook {
+            Some(hook) => hook(Told::Stop { signal, nth }),
+            // Nothing runs that would have to be ended in order.
+            None => abandon(),
         }
     }
 
@@ -231,6 +233,13 @@ impl Shared {
         drop(state);
         self.ended.notify_all();
     }
+}
+
+/// Ends this program and everything that it started, at once: nothing is tidied up.
+pub fn abandon() {
+    baton_pid1::tree::kill_all();
+    // SAFETY: it ends the process, which is what is wanted; no destructor has to run.
+    unsafe { libc::_exit(baton_steps::CANCELLED_EXIT_CODE) };
 }
 
 /// Kills our children that are no entrypoints: an entrypoint which was killed left them.

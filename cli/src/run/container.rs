@@ -113,6 +113,14 @@ pub struct Setup {
     pub cwd: PathBuf,
 }
 
+/// Whether a container's variables are to be had, which can be told before anything is made.
+///
+/// # Errors
+/// Where one is not.
+pub fn check(container: Container<'_>, given: &[(String, String)]) -> Result<(), SetupError> {
+    environment(container, given).map(drop)
+}
+
 /// Makes a container ready: mount paths in `invocation` and the environment become folders, `$(NAME)`
 /// is replaced, and a script that is too long for an argument goes to a file.
 ///

@@ -44,9 +44,11 @@ pub fn run(args: &args::Run, children: &Children) -> i32 {
         }
     };
     for document in &documents {
-        if let What::Job(job) = &document.what
-            && let Err(e) = job::check(job)
-        {
+        let checked = match &document.what {
+            What::Job(job) => job::check(job).map_err(RunError::from),
+            What::Task(task) => ready::check(task, &args.env),
+        };
+        if let Err(e) = checked {
             complain(
                 &mut terminal,
                 &format!("{}: {}: {e}", document.source, document.label()),

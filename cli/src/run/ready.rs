@@ -9,7 +9,7 @@ use baton_protocol::layout;
 use baton_steps::Plan;
 
 use super::callbacks;
-use super::container::{Container, Setup, Site, setup};
+use super::container::{self, Container, Setup, Site, setup};
 use super::folders::{Folders, Scratch};
 use super::notes::notes;
 use super::story::Story;
@@ -22,6 +22,25 @@ pub(super) struct Ready {
     pub(super) setups: Vec<Setup>,
     pub(super) sinks: Vec<Sink>,
     pub(super) story: Story,
+}
+
+/// Checks what a task takes from its surroundings, before any task is run.
+///
+/// # Errors
+/// Where a variable or a callback is not to be had.
+pub(super) fn check(task: &Rendered, env: &[(String, String)]) -> Result<(), RunError> {
+    callbacks::sinks(task)?;
+    let spec = task.spec();
+    let steps = spec.steps.iter().chain(&spec.finally).map(|s| &s.env);
+    let variables = steps.chain(spec.sidecars.iter().map(|s| &s.env));
+    for (container, variables) in containers(task).zip(variables) {
+        let env_of = Container {
+            env: variables,
+            ..container
+        };
+        container::check(env_of, env)?;
+    }
+    Ok(())
 }
 
 /// Makes a task ready.

@@ -14,7 +14,7 @@ use baton_pid1::Ended;
 use baton_steps::{Death, Plan};
 
 use super::callbacks::{self, CallbackError, Callbacks};
-use super::children::{Children, Told};
+use super::children::{Children, Told, abandon};
 use super::container::{Setup, SetupError};
 use super::folders::FolderError;
 use super::output::{Handle, News, Reader};
@@ -27,6 +27,8 @@ use crate::show::text::Screen;
 
 /// How long entrypoints whose task is over may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A wait that is longer is explained.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What is asked for on the command line.
 #[derive(Debug)]
@@ -95,6 +97,25 @@ pub fn run(
     children: &Children,
     terminal: &mut Terminal,
 ) -> Result<Story, RunError> {
+    // Until its processes run there is nothing to cancel, but something to tidy up.
+    children.tell(|told| {
+        if let Told::Stop { nth: 3.., .. } = told {
+            abandon();
+        }
+    });
+    let ran = run_to_its_end(task, source, base, options, children, terminal);
+    children.tell_nobody();
+    ran
+}
+
+fn run_to_its_end(
+    task: &Rendered,
+    source: &str,
+    base: &Path,
+    options: &Options<'_>,
+    children: &Children,
+    terminal: &mut Terminal,
+) -> Result<Story, RunError> {
     let ready = prepare(task, source, base, options)?;
     let name = ready.story.task.clone();
     let callbacks = match ready.sinks.is_empty() {
@@ -123,7 +144,7 @@ pub fn run(
     let told = story.notes.len();
     collect_results(&root, &mut story);
     if let Some(callbacks) = callbacks {
-        story.notes.extend(callbacks.finish());
+        story.notes.extend(deliver(callbacks, children, terminal));
     }
     if options.keep {
         story
@@ -137,6 +158,35 @@ pub fn run(
         warn(terminal, note);
     }
     Ok(story)
+}
+
+/// Waits until the callbacks are delivered, or somebody has enough of it. Gives what did not arrive.
+fn deliver(callbacks: Callbacks, children: &Children, terminal: &mut Terminal) -> Vec<String> {
+    enum Over {
+        Delivered(Vec<String>),
+        Enough,
+    }
+    let (over, news) = channel();
+    let enough = over.clone();
+    children.tell(move |told| {
+        if let Told::Stop { .. } = told {
+            let _ = enough.send(Over::Enough);
+        }
+    });
+    // On a thread of its own, which this program does not wait for where it is told to go.
+    std::thread::spawn(move || over.send(Over::Delivered(callbacks.finish())));
+    let first = news.recv_timeout(SOON).or_else(|_| {
+        warn(
+            terminal,
+            "waiting for callbacks to be accepted; Ctrl-C gives them up",
+        );
+        terminal.flush();
+        news.recv()
+    });
+    match first {
+        Ok(Over::Delivered(complaints)) => complaints,
+        Ok(Over::Enough) | Err(_) => vec!["callbacks were given up".to_owned()],
+    }
 }
 
 /// A run whose processes are started.
@@ -158,6 +208,7 @@ fn start(
     children.tell(move |what| match what {
         Told::Stop { nth: 1, .. } => told.cancel(),
         Told::Stop { nth: 2, .. } => told.kill(),
+        // Somebody asked three times.
         Told::Stop { .. } => abandon(),
         Told::Ended { number, how } => {
             let death = match how {
@@ -170,7 +221,6 @@ fn start(
     let pipes = match spawn_all(plan, setups, children) {
         Ok(pipes) => pipes,
         Err(e) => {
-            children.tell_nobody();
             children.kill_all();
             children.settle(PATIENCE);
             return Err(e);
@@ -210,13 +260,6 @@ fn spawn_all(
         pipes.push((number, ours));
     }
     Ok(pipes)
-}
-
-/// Somebody asked three times: everything is killed, and nothing is tidied up.
-fn abandon() {
-    baton_pid1::tree::kill_all();
-    // SAFETY: it ends the process at once, which is what is wanted; no destructor has to run.
-    unsafe { libc::_exit(baton_steps::CANCELLED_EXIT_CODE) };
 }
 
 /// Drives the run to its end, and shows it.
@@ -262,7 +305,6 @@ fn drive(node: &mut Node, say: &Handle<Said>, children: &Children, callbacks: Op
         }
         say.say(Said::Notice(notice));
     });
-    children.tell_nobody();
     match ended {
         Ok(_) => children.settle(PATIENCE),
         Err(e) => {

@@ -46,7 +46,7 @@ struct StepScreen {
     /// What it prints is shown: its present attempt is known to have started.
     flowing: bool,
     over: bool,
-    /// When the present attempt was started.
+    /// When its first attempt was started.
     since: Option<Timestamp>,
     awaited: bool,
     ready: bool,
@@ -132,7 +132,7 @@ impl Screen {
                 };
                 self.say(*number, "▶", FAINT, &said, sink);
                 if let Some(step) = self.steps.get_mut(number) {
-                    step.since = Some(*at);
+                    step.since.get_or_insert(*at);
                 }
                 self.release(*number, sink);
             }

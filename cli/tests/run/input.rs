@@ -154,3 +154,42 @@ fn parameters_go_to_the_tasks_that_declare_them() {
         ran.stderr
     );
 }
+
+#[test]
+fn what_a_cluster_would_provide_is_asked_for_before_anything_starts() {
+    let bench = Bench::new();
+    let first = task("a", "  steps:\n  - {name: s, command: [touch, STARTED]}\n");
+    let env = "  steps:
+  - name: s
+    env: [{name: TOKEN_OF_TEST, valueFrom: {secretKeyRef: {name: s, key: k}}}]
+    script: 'echo $TOKEN_OF_TEST'
+";
+    bench.write("t.yaml", &format!("{first}---\n{}", task("b", env)));
+    let ran = bench.run(&[]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("--env TOKEN_OF_TEST=VALUE"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!bench.path("STARTED").exists());
+    let ran = bench.run(&["-e", "TOKEN_OF_TEST=x"]);
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (0, "s | x\n"),
+        "{}",
+        ran.stderr
+    );
+
+    let callback = "  steps: [{name: s, command: [touch, STARTED2]}]
+  callbacks: [{url: 'http://127.0.0.1:9/', secret: {env: NO_SUCH_VARIABLE_OF_TEST}}]
+";
+    bench.write("t.yaml", &task("c", callback));
+    let ran = bench.run(&[]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("NO_SUCH_VARIABLE_OF_TEST"),
+        "{}",
+        ran.stderr
+    );
+}

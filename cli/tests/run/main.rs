@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod callbacks;
 mod cancel;
 mod harness;
 mod input;

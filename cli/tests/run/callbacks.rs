@@ -1,0 +1,137 @@
+//! Callbacks to a real receiver.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Bench, finish, signal, task};
+
+/// One request: its first line, its headers and its body.
+struct Request {
+    line: String,
+    headers: Vec<String>,
+    body: String,
+}
+
+/// A receiver that answers every request, one connection each, with what `answer` says.
+fn receiver(
+    answer: impl Fn(usize) -> &'static str + Send + 'static,
+) -> (String, Receiver<Request>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (tell, requests) = channel();
+    std::thread::spawn(move || {
+        for (count, stream) in listener.incoming().enumerate() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut head = Vec::new();
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).unwrap();
+                match line.trim_end() {
+                    "" => break,
+                    line => head.push(line.to_ascii_lowercase()),
+                }
+            }
+            let length = head
+                .iter()
+                .find_map(|h| h.strip_prefix("content-length: "))
+                .map_or(0, |n| n.parse().unwrap());
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let answer = answer(count);
+            let text =
+                format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            let _ = stream.get_mut().write_all(text.as_bytes());
+            let request = Request {
+                line: head[0].clone(),
+                headers: head,
+                body: String::from_utf8(body).unwrap(),
+            };
+            if tell.send(request).is_err() {
+                return;
+            }
+        }
+    });
+    (url, requests)
+}
+
+#[test]
+fn events_arrive_in_order_signed_and_again_where_they_were_refused() {
+    let (url, requests) = receiver(|count| if count == 1 { "503 No" } else { "204 Yes" });
+    let bench = Bench::with(&task(
+        "t",
+        &format!(
+            "  steps:
+  - {{name: a, command: [echo, hi]}}
+  - {{name: b, script: 'exit 3'}}
+  callbacks: [{{url: '{url}', secret: {{value: 'a secret of the test'}}}}]
+"
+        ),
+    ));
+    let ran = bench.run(&[]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(!ran.stderr.contains("callback"), "{}", ran.stderr);
+    let requests: Vec<_> = requests.try_iter().collect();
+    let told: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            let event: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+            let kind = event["type"].as_str().unwrap().to_owned();
+            let kind = kind.strip_prefix("dev.baton.").unwrap().to_owned();
+            (kind, event["subject"].as_str().unwrap_or("").to_owned())
+        })
+        .collect();
+    let want = [
+        ("task.started", ""),
+        ("step.started", "a"),
+        ("step.started", "a"),
+        ("step.finished", "a"),
+        ("step.started", "b"),
+        ("step.finished", "b"),
+        ("task.finished", ""),
+    ];
+    assert_eq!(told, want.map(|(k, s)| (k.to_owned(), s.to_owned())));
+    for request in &requests {
+        assert!(request.line.starts_with("post /hook "));
+        assert!(
+            request
+                .headers
+                .iter()
+                .any(|h| h.starts_with("webhook-signature: v1,"))
+        );
+    }
+}
+
+#[test]
+fn a_receiver_that_is_not_there_is_told_of_and_can_be_given_up() {
+    // A port that nobody listens on: it was ours a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let bench = Bench::with(&task(
+        "t",
+        &format!(
+            "  steps: [{{name: a, command: ['true']}}]
+  callbacks: [{{url: 'http://127.0.0.1:{port}/'}}]
+"
+        ),
+    ));
+    let mut child = bench.command(&["run", "t.yaml"]).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("waiting for callbacks") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
+    }
+    signal(&child, Signal::SIGINT);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("callbacks were given up"), "{rest}");
+    assert!(rest.contains("task t: Succeeded"), "{rest}");
+    assert_eq!(finish(child).code, 0);
+    assert!(bench.leftovers().is_empty());
+}

@@ -422,7 +422,12 @@ impl<'a> Builder<'a> {
             return Ok(extra);
         };
         for record in records {
-            let record = record.map_err(|e| self.archive.error(e))?;
+            // The tar crate takes a line break in a value for the end of its record.
+            let record = record.map_err(|_| {
+                let cause = "a name or attribute with a line break, in a form that is not read; \
+                             pack with tar --format=gnu";
+                self.refused(raw, cause)
+            })?;
             let value = record.value_bytes();
             let text = || std::str::from_utf8(value).ok();
             match record.key_bytes() {

@@ -135,7 +135,7 @@ pub type Xattr = (Vec<u8>, Vec<u8>);
 /// Where the file system refuses to tell; one that has no such attributes has none.
 pub fn xattrs(fd: impl AsFd) -> Result<Vec<Xattr>, Errno> {
     let fd = fd.as_fd();
-    let len = match rfs::flistxattr(fd, &mut [0_u8; 0][..]) {
+    let len = match rfs::flistxattr_query(fd) {
         Ok(0) => return Ok(Vec::new()),
         Ok(len) => len,
         Err(e) if tolerated(e) => return Ok(Vec::new()),

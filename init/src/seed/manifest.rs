@@ -30,6 +30,7 @@ use super::tree::{
 pub const MAX_BYTES: u64 = 512 << 20;
 
 const MAGIC: &[u8] = b"baton-seed 1";
+const OWN_ROOT: &[u8] = b"root source\n";
 
 /// Where a seed came from, as far as a later start can compare it cheaply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,62 +223,73 @@ impl<'a> Body<'a> {
 }
 
 impl Header {
-    /// Reads the header and checks the end; what is between is not looked at.
+    /// Reads the first lines of a manifest. Gives where the body begins, and the lines before it.
     ///
     /// # Errors
-    /// Where the bytes do not begin, or do not end, as a manifest does.
-    pub fn parse(bytes: &[u8]) -> Result<(Header, Body<'_>), Damaged> {
+    /// Where the bytes do not begin as a manifest does.
+    pub fn head(bytes: &[u8]) -> Result<(Header, usize, usize), Damaged> {
         let damaged = |line, cause| Damaged { line, cause };
         let mut at = 0;
-        let mut number = 0;
-        let mut next = |at: &mut usize| -> Option<&[u8]> {
-            let rest = bytes.get(*at..)?;
+        let mut next = || -> Option<&[u8]> {
+            let rest = bytes.get(at..)?;
             let end = rest.iter().position(|&b| b == b'\n')?;
-            *at += end + 1;
-            number += 1;
+            at += end + 1;
             rest.get(..end)
         };
-        if next(&mut at) != Some(MAGIC) {
+        if next() != Some(MAGIC) {
             return Err(damaged(1, "not a seed's manifest of this format"));
         }
+        let mut lines = 2;
         let mut version = None;
-        let mut line = next(&mut at).ok_or(damaged(2, "cut short"))?;
+        let mut line = next().ok_or(damaged(2, "cut short"))?;
         if let Some(text) = line.strip_prefix(b"version ") {
             version = Some(unescaped(text).ok_or(damaged(2, "a bad version"))?);
-            line = next(&mut at).ok_or(damaged(3, "cut short"))?;
+            line = next().ok_or(damaged(3, "cut short"))?;
+            lines += 1;
         }
-        let origin = parse_origin(line).ok_or(damaged(3, "a bad source"))?;
-        let mut body = at;
-        let own_root = next(&mut at) == Some(b"root source");
+        let origin = parse_origin(line).ok_or(damaged(lines, "a bad source"))?;
+        let rest = bytes.get(at..).unwrap_or_default();
+        let own_root = rest.starts_with(OWN_ROOT);
         if own_root {
-            body = at;
-        }
-        let first_line = if own_root { number + 1 } else { number };
-        // The last line counts the lines before it.
-        let trimmed = bytes
-            .strip_suffix(b"\n")
-            .ok_or(damaged(first_line, "cut short"))?;
-        let last = trimmed
-            .iter()
-            .rposition(|&b| b == b'\n')
-            .map_or(0, |n| n + 1);
-        let counted = trimmed
-            .get(last..)
-            .and_then(|l| l.strip_prefix(b"end "))
-            .and_then(number_of::<u64>)
-            .ok_or(damaged(first_line, "cut short"))?;
-        let text = bytes
-            .get(body..last)
-            .ok_or(damaged(first_line, "cut short"))?;
-        if bytes.get(..last).map(count_lines) != Some(counted) {
-            return Err(damaged(first_line, "lines are missing"));
+            at += OWN_ROOT.len();
+            lines += 1;
         }
         let header = Header {
             version,
             origin,
             own_root,
         };
-        Ok((header, Body { first_line, text }))
+        Ok((header, at, lines))
+    }
+
+    /// The number of lines before the last one, which says it. None where these bytes do not end as
+    /// a manifest does.
+    pub fn tail(bytes: &[u8]) -> Option<u64> {
+        let line = bytes.strip_suffix(b"\n")?.rsplit(|&b| b == b'\n').next()?;
+        number_of(line.strip_prefix(b"end ")?)
+    }
+
+    /// Reads the header and checks the end; what is between is not looked at.
+    ///
+    /// # Errors
+    /// Where the bytes do not begin, or do not end, as a manifest does.
+    pub fn parse(bytes: &[u8]) -> Result<(Header, Body<'_>), Damaged> {
+        let (header, start, lines) = Header::head(bytes)?;
+        let damaged = |cause| Damaged {
+            line: lines + 1,
+            cause,
+        };
+        let counted = Header::tail(bytes).ok_or(damaged("cut short"))?;
+        let last = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let last = last.iter().rposition(|&b| b == b'\n').map_or(0, |n| n + 1);
+        if bytes.get(..last).map(count_lines) != Some(counted) {
+            return Err(damaged("lines are missing"));
+        }
+        let body = Body {
+            first_line: lines + 1,
+            text: bytes.get(start..last).ok_or(damaged("cut short"))?,
+        };
+        Ok((header, body))
     }
 }
 
@@ -544,3 +556,6 @@ impl Out {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

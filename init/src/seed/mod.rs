@@ -75,7 +75,7 @@ use folder::{Digests, Staging};
 use manifest::{Body, Header, Manifest, Origin};
 use plan::{Found, Look, Plan, Step};
 use progress::{Progress, Total, human};
-use state::{State, Target, leftovers, load};
+use state::{State, Target, leftovers, load, peek};
 use tree::{Entry, Kind, Tree, join, split};
 use volume::{Scratch, Volume};
 
@@ -194,6 +194,9 @@ fn glance(options: &Options, source: &Source) -> Result<bool, Error> {
         .is_empty()
     {
         return Ok(false);
+    }
+    if options.version.is_some() && !options.prune {
+        return Ok(peek(&state).is_some_and(|header| header.version == options.version));
     }
     match load(&state, &place, MANIFEST)? {
         Some(bytes) => source.is_seeded(&bytes, options),

@@ -157,7 +157,9 @@ impl<L: Look> Planner<'_, L> {
 
     fn follow_source(&mut self) {
         let mut fates: BTreeMap<&[u8], Fate> = BTreeMap::new();
-        for dir in &self.source.dirs {
+        let mut said: BTreeSet<&[u8]> = BTreeSet::new();
+        let source = self.source;
+        for dir in &source.dirs {
             let parent = match dir.path.is_empty() {
                 true => None,
                 false => fates.get(split(&dir.path).0).copied(),
@@ -172,10 +174,26 @@ impl<L: Look> Planner<'_, L> {
                         self.step(Verb::Add, path);
                     }
                     Fate::Exists => self.entry(path, entry),
+                    Fate::Skip(Verb::Deleted) if self.is_news(&path, entry) => {
+                        // Said once, of the folder that the user deleted.
+                        let mut top = dir.path.as_slice();
+                        while let Some(Fate::Skip(_)) = fates.get(split(top).0) {
+                            top = split(top).0;
+                        }
+                        if said.insert(top) {
+                            self.step(Verb::Deleted, top.to_vec());
+                        }
+                    }
                     Fate::Skip(_) => {}
                 }
             }
         }
+    }
+
+    /// Whether the source has something here that was not seeded before.
+    fn is_news(&self, path: &[u8], entry: &Entry) -> bool {
+        let known = self.base.entry(path);
+        !known.is_some_and(|known| !known.gone && known.same(entry))
     }
 
     fn folder(&mut self, dir: &Dir, parent: Option<Fate>) -> Fate {
@@ -188,10 +206,6 @@ impl<L: Look> Planner<'_, L> {
             Some(Fate::Exists) => match self.look.find(path) {
                 Found::Dir => return Fate::Exists,
                 Found::Absent if known.is_some() => {
-                    // Said only where the source has news for it.
-                    if !matches!(known, Some(Node::Dir(base)) if base.attrs == dir.attrs) {
-                        self.step(Verb::Deleted, path.clone());
-                    }
                     return Fate::Skip(Verb::Deleted);
                 }
                 Found::Absent => {}
@@ -215,11 +229,7 @@ impl<L: Look> Planner<'_, L> {
 
     fn entry(&mut self, path: Vec<u8>, entry: &Entry) {
         let known = self.base.node(&path);
-        let recorded = match known {
-            Some(Node::Entry(recorded)) => Some(recorded),
-            _ => None,
-        };
-        if recorded.is_some_and(|recorded| !recorded.gone && recorded.same(entry)) {
+        if !self.is_news(&path, entry) {
             return;
         }
         let verb = match (self.look.find(&path), known) {

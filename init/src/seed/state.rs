@@ -12,7 +12,7 @@ use super::at::{self, CREATE, FOLDER, READ};
 use super::error::{Error, Place};
 use super::file::write_all;
 use super::lock::{LOCK, OWNER};
-use super::manifest::MAX_BYTES;
+use super::manifest::{Header, MAX_BYTES};
 use super::scan::size as size_of;
 use super::stage::Stage;
 use super::tree::Time;
@@ -263,6 +263,26 @@ pub fn leftovers(state: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     let mut names = at::names(state)?;
     names.retain(|name| name != MANIFEST.as_bytes() && name != LOCK.as_bytes());
     Ok(names)
+}
+
+/// Longest header of a manifest: a version of 256 bytes, each escaped, and the origin.
+const HEAD: usize = 4096;
+/// Longest last line of a manifest.
+const TAIL: usize = 32;
+
+/// The header of the marker, where it begins and ends as one does. What is between is not read.
+pub fn peek(state: &OwnedFd) -> Option<Header> {
+    let file = rfs::openat(state, MANIFEST, READ, Mode::empty()).ok()?;
+    let stat = rfs::fstat(&file).ok()?;
+    if at::file_type(&stat) != FileType::RegularFile {
+        return None;
+    }
+    let (mut head, mut tail) = ([0; HEAD], [0; TAIL]);
+    let n = rustix::io::pread(&file, &mut head, 0).ok()?;
+    let (header, ..) = Header::head(head.get(..n)?).ok()?;
+    let end = size_of(&stat).saturating_sub(TAIL as u64);
+    let n = rustix::io::pread(&file, &mut tail, end).ok()?;
+    Header::tail(tail.get(..n)?).map(|_| header)
 }
 
 /// Reads a manifest or an intent; None where there is none.

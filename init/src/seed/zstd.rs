@@ -77,3 +77,38 @@ impl<R: BufRead> Read for Reader<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One frame with one raw block and this checksum.
+    fn frame(checksum: [u8; 4]) -> Vec<u8> {
+        let start = [0x28, 0xb5, 0x2f, 0xfd, 0x24, 3, 0x19, 0, 0];
+        [&start[..], b"abc", &checksum].concat()
+    }
+
+    fn read(bytes: &[u8]) -> io::Result<String> {
+        io::read_to_string(Reader::new(bytes))
+    }
+
+    #[test]
+    fn checksums_are_compared() {
+        // The low half of XXH64("abc") with seed 0, 0x44bc2cf5ad770999.
+        let good = frame([0x99, 0x09, 0x77, 0xad]);
+        assert_eq!(read(&good).unwrap(), "abc");
+        assert_eq!(read(&[good.clone(), good].concat()).unwrap(), "abcabc");
+        let e = read(&frame([0; 4])).unwrap_err();
+        assert_eq!(e.to_string(), "a checksum does not match");
+    }
+
+    #[test]
+    fn broken_streams_are_errors() {
+        let good = frame([0x99, 0x09, 0x77, 0xad]);
+        for cut in 1..good.len() {
+            assert!(read(&good[..cut]).is_err(), "{cut}");
+        }
+        assert_eq!(read(b"").unwrap(), "");
+        assert!(read(b"\x50\x2a\x4d\x18\xff\xff\xff\xffabc").is_err());
+    }
+}

@@ -1,5 +1,7 @@
 //! A Job's story for programs and for the report.
 
+use std::time::Duration;
+
 use baton_protocol::{Record, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -163,7 +165,7 @@ fn row(pod: &PodStory, container: &ContainerStory, name: String) -> report::Step
         ready_at: None,
         attempts: attempts.collect(),
         end: match last.map(|a| &a.record) {
-            Some(Some(record)) => report::End::Recorded(over_all_starts(container, record)),
+            Some(Some(record)) => report::End::Recorded(over_all_starts(pod, container, record)),
             Some(None) => report::End::Died("its end was not seen".to_owned()),
             None => report::End::NotRun,
         },
@@ -175,7 +177,7 @@ fn row(pod: &PodStory, container: &ContainerStory, name: String) -> report::Step
 }
 
 /// The last record, with what all starts together took.
-fn over_all_starts(container: &ContainerStory, last: &Record) -> Record {
+fn over_all_starts(pod: &PodStory, container: &ContainerStory, last: &Record) -> Record {
     let mut record = last.clone();
     record.attempts = u32::try_from(container.attempts.len()).unwrap_or(u32::MAX);
     record.user_us = records(container)
@@ -186,8 +188,12 @@ fn over_all_starts(container: &ContainerStory, last: &Record) -> Record {
         .fold(0, u64::saturating_add);
     record.peak_bytes = records(container).map(|r| r.peak_bytes).max().unwrap_or(0);
     if let Some(first) = container.attempts.first() {
-        let ran = last.finished_at.since(first.started_at).as_millis();
-        record.ran_ms = u64::try_from(ran).unwrap_or(u64::MAX);
+        record.waited_ms = millis(first.started_at.since(pod.started_at));
+        record.ran_ms = millis(last.finished_at.since(first.started_at));
     }
     record
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

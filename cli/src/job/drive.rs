@@ -302,8 +302,14 @@ impl Run<'_> {
             });
         });
         let reader = reader.map_err(io_error("start the thread that reads the output"))?;
-        self.screen
-            .started(number, &pod.identity, spec, &story.attempts, self.terminal);
+        self.screen.started(
+            number,
+            id,
+            &pod.identity,
+            spec,
+            story.attempts.len(),
+            self.terminal,
+        );
         story.attempts.push(Attempt {
             started_at: now(),
             record: None,
@@ -333,12 +339,15 @@ impl Run<'_> {
             return;
         };
         container.reader.join();
-        let record = facts_file::record(&container.step_dir, container.how, now());
-        self.screen.ended(number, &record, self.terminal);
-        let success = record.reason.is_success();
         let pod = self.story.pod_mut(container.pod);
         let story = pod.and_then(|p| p.containers.get_mut(container.container));
-        if let Some(attempt) = story.and_then(|c| c.attempts.last_mut()) {
+        let attempt = story.and_then(|c| c.attempts.last_mut());
+        let now = now();
+        let started_at = attempt.as_ref().map_or(now, |a| a.started_at);
+        let record = facts_file::record(&container.step_dir, container.how, started_at, now);
+        self.screen.ended(number, &record, self.terminal);
+        let success = record.reason.is_success();
+        if let Some(attempt) = attempt {
             attempt.record = Some(record);
         }
         let event = pod::Event::Ended {

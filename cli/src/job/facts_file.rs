@@ -11,7 +11,12 @@ use baton_protocol::{Reason, Record, Timestamp, exit};
 
 /// The final record in a container's folder; or, where its entrypoint left none, one made of how it
 /// ended.
-pub(super) fn record(step_dir: &Path, how: Option<Ended>, now: Timestamp) -> Record {
+pub(super) fn record(
+    step_dir: &Path,
+    how: Option<Ended>,
+    started_at: Timestamp,
+    now: Timestamp,
+) -> Record {
     read(&step_dir.join(EXIT)).unwrap_or_else(|| {
         let code = match how {
             // An entrypoint that says nothing and exits with 0 has not done its part.
@@ -23,6 +28,9 @@ pub(super) fn record(step_dir: &Path, how: Option<Ended>, now: Timestamp) -> Rec
             Some(Ended::Killed(signal)) => Some(signal),
             _ => None,
         };
+        record.attempts = 1;
+        record.started_at = Some(started_at);
+        record.ran_ms = u64::try_from(now.since(started_at).as_millis()).unwrap_or(u64::MAX);
         record.message = "it ended without a record".to_owned();
         record
     })
@@ -57,7 +65,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(EXIT);
         let now = Timestamp(SystemTime::now());
-        let got = |how| record(dir.path(), how, now);
+        let got = |how| record(dir.path(), how, now, now);
         assert_eq!(got(Some(Ended::Killed(9))).exit_code, 137);
         assert_eq!(got(Some(Ended::Killed(9))).signal, Some(9));
         assert_eq!(got(Some(Ended::Exited(0))).exit_code, exit::FAILED);

@@ -9,8 +9,9 @@ use baton_protocol::Record;
 use baton_steps::StepState;
 
 use super::condition::ConditionType;
+use super::plan::PodId;
 use super::setup::{Identity, containers};
-use super::story::{Attempt, JobStory, PodPhase, PodStory};
+use super::story::{JobStory, PodPhase, PodStory};
 use crate::show::lines::Lines;
 use crate::show::style::{BOLD, FAINT, GREEN, Palette, RED, Style, YELLOW, of_step, span, width};
 use crate::show::table::{Cell, write_rows};
@@ -87,9 +88,10 @@ impl Screen {
     pub(super) fn started(
         &mut self,
         number: u32,
+        id: PodId,
         pod: &Identity,
         container: &Container,
-        before: &[Attempt],
+        before: usize,
         terminal: &mut Terminal,
     ) {
         let name = match self.single {
@@ -98,11 +100,12 @@ impl Screen {
         };
         let shown = Shown {
             name,
-            colour: number,
+            // One colour for all that is of one pod.
+            colour: id.0,
             lines: Lines::default(),
         };
         self.shown.insert(number, shown);
-        let said = match before.len() {
+        let said = match before {
             0 => "started".to_owned(),
             restarts => format!("started again (restart {restarts})"),
         };

@@ -26,6 +26,8 @@ pub(super) struct Page {
     notes: Vec<String>,
     ticks: Vec<Tick>,
     rows: Vec<Row>,
+    /// What a row is: `Step`.
+    row_name: &'static str,
     results: Vec<ShownResult>,
     version: &'static str,
 }
@@ -85,6 +87,10 @@ impl Page {
             notes: facts.notes.clone(),
             ticks: scale.ticks(),
             rows: steps.map(|(id, s)| Row::of(id, s, &scale, limit)).collect(),
+            row_name: match facts.steps.iter().any(|s| s.role == Role::Container) {
+                true => "Container",
+                false => "Step",
+            },
             results: facts.results.iter().map(ShownResult::of).collect(),
             version: env!("CARGO_PKG_VERSION"),
         }

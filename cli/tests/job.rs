@@ -267,6 +267,32 @@ fn an_interrupt_stops_all_pods() {
 }
 
 #[test]
+fn a_second_signal_kills_what_is_deaf_to_the_first() {
+    let place = Place::new();
+    let script = "trap 'echo deaf' TERM; echo up; while :; do sleep 0.01; done";
+    let manifest = job("completions: 1", "OnFailure", script).replace(
+        "terminationGracePeriodSeconds: 1",
+        "terminationGracePeriodSeconds: 600",
+    );
+    let mut child = place.command(&[]).spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(manifest.as_bytes())
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    for heard in ["up", "deaf"] {
+        // The shell may tell of its `sleep`, which got the signal too.
+        assert!(lines.any(|line| line.unwrap().ends_with(heard)));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(place.scratch_folders(), 0);
+}
+
+#[test]
 fn a_person_sees_pods_and_the_condition() {
     let place = Place::new();
     let output = place.run(&job("backoffLimit: 0", "Never", "echo out; exit 7"), &[]);

@@ -20,8 +20,8 @@ pub enum Command {
     ///
     /// What the steps print goes to standard output, each line after its step's name; what Baton
     /// itself says goes to standard error. The exit code is the task's: 0, or the failed step's
-    /// code; 124 where the time was up, 130 after Ctrl-C. 2 means that a file was not
-    /// understood, and that nothing was started.
+    /// code; 124 where the time was up, 130 after Ctrl-C. 2 means that the input was not
+    /// understood and nothing was started, 125 that Baton could not do its own part.
     Run(Box<Run>),
     /// Check files without running anything
     Validate(Validate),
@@ -36,7 +36,7 @@ pub struct Run {
     /// Set a parameter; an array or object as JSON, an array also as a,b,c
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
-    /// Set a variable in every step's environment; a step's own `env` comes first
+    /// Set a variable in every step's environment; a step's own `env` wins over it
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = assignment)]
     pub env: Vec<(String, String)>,
     /// What to print at the end: a table for people, or one JSON document on standard output (the steps' output then goes to standard error)

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use baton_pid1::{Ended, Reaped, reap};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::unistd::Pid;
 
 /// How long processes that were killed have until they are given up: only one that hangs in the
@@ -76,6 +76,9 @@ impl Children {
     pub fn take_charge() -> io::Result<Children> {
         // Where it is refused, orphans go to init; everything else works.
         let _ = baton_pid1::tree::adopt_orphans();
+        // Where somebody had us ignore it, the kernel would reap for us, and nobody knew how.
+        // SAFETY: the default disposition runs no code of ours.
+        unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
         let mut taken = SigSet::empty();
         taken.add(Signal::SIGCHLD);
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {

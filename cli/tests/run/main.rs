@@ -9,6 +9,7 @@
 
 mod callbacks;
 mod cancel;
+mod examples;
 mod harness;
 mod input;
 mod output;

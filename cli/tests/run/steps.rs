@@ -259,3 +259,28 @@ fn many_steps() {
     let want: Vec<_> = (1..=60).map(|n| n.to_string()).collect();
     assert_eq!(got, want);
 }
+
+#[test]
+fn a_script_of_a_megabyte() {
+    // Digits of a chaotic sequence: gzip cannot bring them below the limit of one argument.
+    let mut x = 1_u64;
+    let line = |_| {
+        x = x
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        format!("      # {:x}\n", x)
+    };
+    let comments: String = (0..50_000).map(line).collect();
+    assert!(comments.len() > 1 << 20);
+    let bench = Bench::with(&task(
+        "t",
+        &format!("  steps:\n  - name: big\n    script: |\n{comments}      echo the end\n"),
+    ));
+    let ran = bench.run(&[]);
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (0, "big | the end\n"),
+        "{}",
+        ran.stderr
+    );
+}

@@ -30,7 +30,7 @@ pub enum News<T> {
     Said(T),
 }
 
-/// The pipes' reader. What is [`said`](Reader::say) through it comes after everything that was in the
+/// The pipes' reader. What is [`said`](Handle::say) through it comes after everything that was in the
 /// pipes at that time, so that a step's last words stand before its end.
 #[derive(Debug)]
 pub struct Reader<T> {

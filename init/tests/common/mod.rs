@@ -240,8 +240,8 @@ pub fn varied(sandbox: &Sandbox, root: &str) {
     fs::hard_link(path("a/run"), path("a/b/again")).unwrap();
     fs::hard_link(path("a/run"), path("zz")).unwrap();
     let sparse = fs::File::create(path("sparse")).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&sparse, b"middle", 9 << 20).unwrap();
-    sparse.set_len(64 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"middle", 3 << 20).unwrap();
+    sparse.set_len(8 << 20).unwrap();
     rustix::fs::mknodat(
         rustix::fs::CWD,
         &path("pipe"),

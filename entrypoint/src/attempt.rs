@@ -82,13 +82,7 @@ pub(crate) fn run(
     let began = Instant::now();
     setting.facts.emit(Fact::Started { attempt });
     for signal in std::mem::take(&mut setting.held) {
-        runner.take(
-            baton_pid1::Received {
-                signal,
-                own_pipe: false,
-            },
-            began,
-        );
+        runner.take(signal, began);
     }
     let deadline = call.timeout.and_then(|length| began.checked_add(length));
     let mut readiness = call
@@ -217,7 +211,8 @@ fn reason_to_stop(
         return Some(Cause::TimedOut);
     }
     let watch = &mut setting.watch;
-    if setting.call.wait.is_empty() || !(watch.drain() || now >= *next_look) {
+    let heard = watch.drain() | setting.signals.take_folder_change();
+    if setting.call.wait.is_empty() || !(heard || now >= *next_look) {
         return None;
     }
     watch.arm();
@@ -280,8 +275,8 @@ fn drain(tees: &mut [Tee], signals: &mut Signals) {
                 .filter_map(Tee::poll_fd),
         );
         let _ = poll(&mut fds, timeout(None));
-        while let Some(received) = signals.take() {
-            if received.signal == libc::SIGTERM {
+        while let Some(signal) = signals.take() {
+            if signal == libc::SIGTERM {
                 tees.iter_mut().for_each(Tee::abandon);
             }
         }

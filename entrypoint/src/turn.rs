@@ -105,12 +105,10 @@ pub(crate) fn finished(until: u32, through_cancel: bool, content: &[u8]) -> Verd
 }
 
 fn ending_signal(signals: &mut Signals, held: &mut Vec<i32>) -> Option<i32> {
-    while let Some(received) = signals.take() {
-        match received.signal {
-            libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => {
-                return Some(received.signal);
-            }
-            libc::SIGCHLD | libc::SIGPIPE => {}
+    while let Some(signal) = signals.take() {
+        match signal {
+            libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => return Some(signal),
+            libc::SIGCHLD => {}
             other if !held.contains(&other) => held.push(other),
             _ => {}
         }

@@ -2,27 +2,30 @@
 //!
 //! inotify tells of changes at once. It is told of the file's *folder*, since both carriers replace
 //! the file by a rename; where the folder does not exist yet, of the nearest one above it; where the
-//! file is a link or a mount of its own, of the file as well. A file system that sends no events,
-//! and an inotify that is used up, are polled.
+//! file is a link or a mount of its own, of the file as well. Where inotify is used up, the kernel's
+//! older [`dnotify`] takes its place; a file system that sends no events is polled.
 
-use std::collections::BTreeSet;
+mod dnotify;
+mod inotify;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baton_protocol::order::{MAX_ORDER_BYTES, Verdict};
-use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nix::sys::statfs::{self, FsType, statfs};
 
 use crate::say;
+use dnotify::Folders;
+use inotify::Ears;
 
 /// How often a file is looked at where no event can be relied on.
 const POLL: Duration = Duration::from_millis(500);
-/// How often it is looked at all the same where events are sent.
+/// How often it is looked at all the same where events are sent: for what no event tells (dnotify,
+/// for one, does not tell that the folder itself was replaced).
 const NET: Duration = Duration::from_secs(30);
 
 /// File systems known to send an event for every change that can be seen on them.
@@ -38,12 +41,11 @@ const TELLING: &[FsType] = &[
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
     files: &'a [PathBuf],
-    inotify: Option<Inotify>,
-    watched: BTreeSet<WatchDescriptor>,
+    ears: Ears,
+    folders: Folders,
     /// Every file's folder is watched and cannot change unseen: there is nothing to arm again.
     settled: bool,
-    /// Events cannot be relied on.
-    poll: bool,
+    patience: Duration,
     /// The failure to read that was reported last.
     reported: Option<(PathBuf, io::ErrorKind)>,
 }
@@ -53,10 +55,10 @@ impl<'a> Watch<'a> {
     pub(crate) fn new(files: &'a [PathBuf]) -> Watch<'a> {
         Watch {
             files,
-            inotify: None,
-            watched: BTreeSet::new(),
+            ears: Ears::default(),
+            folders: Folders::default(),
             settled: false,
-            poll: false,
+            patience: POLL,
             reported: None,
         }
     }
@@ -80,139 +82,63 @@ impl<'a> Watch<'a> {
         if self.settled {
             return false;
         }
-        if self.inotify.is_none() {
-            match Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK) {
-                Ok(inotify) => self.inotify = Some(inotify),
-                Err(_) => {
-                    self.poll = true; // used up; it may be free again at the next look
-                    return false;
-                }
+        if let Ok(armed) = self.ears.arm(self.files) {
+            self.settled = armed.settled;
+            self.patience = if armed.deaf { POLL } else { NET };
+            return armed.news;
+        }
+        // Used up. It may be free again when something changes, so nothing is settled.
+        match self.folders.arm(self.files) {
+            Ok(news) => {
+                self.patience = NET;
+                news
+            }
+            Err(_) => {
+                self.patience = POLL;
+                false
             }
         }
-        let Some(inotify) = &self.inotify else {
-            return false;
-        };
-        let mut armed = BTreeSet::new();
-        (self.settled, self.poll) = (true, false);
-        for file in self.files {
-            let outcome = arm_one(inotify, file, &mut armed);
-            self.settled &= outcome == Armed::Settled;
-            self.poll |= outcome == Armed::Deaf;
-        }
-        for old in self.watched.difference(&armed) {
-            let _ = inotify.rm_watch(*old);
-        }
-        let news = armed != self.watched;
-        self.watched = armed;
-        news
     }
 
     /// Takes the events that are there, and tells whether there were any. The next
-    /// [`arm`](Watch::arm) sees to what they changed.
+    /// [`arm`](Watch::arm) sees to what they changed. Those of dnotify come as signals.
     pub(crate) fn drain(&mut self) -> bool {
-        let lost = AddWatchFlags::IN_IGNORED
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_UNMOUNT
-            | AddWatchFlags::IN_Q_OVERFLOW;
-        let mut any = false;
-        while let Some(Ok(events)) = self.inotify.as_ref().map(Inotify::read_events) {
-            any = true;
-            self.settled &= !events.iter().any(|event| event.mask.intersects(lost));
-        }
-        any
+        let heard = self.ears.drain();
+        self.settled &= !heard.lost;
+        heard.any
     }
 
     /// The descriptor that is readable when something changed.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.inotify.as_ref().map(AsFd::as_fd)
+        self.ears.fd()
     }
 
     /// How long to wait for an event at most; then look again.
     pub(crate) fn patience(&self) -> Duration {
-        if self.poll { POLL } else { NET }
+        self.patience
     }
 }
 
-#[derive(PartialEq)]
-enum Armed {
-    /// The folder is watched, and every change shows there.
-    Settled,
-    /// Watched, and to be armed again after each event.
-    Provisional,
-    /// Not to be relied on.
-    Deaf,
+/// The folder of a file.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().map_or(Path::new("/"), or_here)
 }
 
-fn arm_one(inotify: &Inotify, file: &Path, armed: &mut BTreeSet<WatchDescriptor>) -> Armed {
-    let changes = AddWatchFlags::IN_CREATE
-        | AddWatchFlags::IN_MOVED_TO
-        | AddWatchFlags::IN_MODIFY
-        | AddWatchFlags::IN_CLOSE_WRITE
-        | AddWatchFlags::IN_ATTRIB
-        | AddWatchFlags::IN_DELETE_SELF
-        | AddWatchFlags::IN_MOVE_SELF;
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    for above in folder.ancestors() {
-        let above = if above.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            above
-        };
-        match inotify.add_watch(above, changes | AddWatchFlags::IN_ONLYDIR) {
-            Ok(wd) => armed.insert(wd),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
-            Err(_) => return Armed::Deaf, // ENOSPC: used up; EACCES: not ours to watch
-        };
-        if !tells(above) {
-            return Armed::Deaf;
-        }
-        if above != folder {
-            return Armed::Provisional;
-        }
-        return arm_inode(inotify, file, armed);
-    }
-    Armed::Deaf
+/// The nearest folder above a file that exists.
+fn nearest_folder(file: &Path) -> &Path {
+    folder_of(file)
+        .ancestors()
+        .map(or_here)
+        .find(|folder| folder.is_dir())
+        .unwrap_or(Path::new("/"))
 }
 
-/// A file that is a link into another folder, or a mount of its own, changes unseen by its folder.
-fn arm_inode(inotify: &Inotify, file: &Path, armed: &mut BTreeSet<WatchDescriptor>) -> Armed {
-    match std::fs::symlink_metadata(file) {
-        Ok(meta) if meta.is_file() && !is_mount(file) => return Armed::Settled,
-        Ok(_) => {}
-        // Not there yet: what appears may be a link, so look again then.
-        Err(_) => return Armed::Provisional,
-    }
-    let changes =
-        AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_DELETE_SELF;
-    match inotify.add_watch(file, changes) {
-        Ok(wd) => armed.insert(wd),
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Armed::Provisional, // a link to nothing yet
-        Err(_) => return Armed::Deaf,
-    };
-    if tells(file) {
-        Armed::Provisional
+fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() {
+        Path::new(".")
     } else {
-        Armed::Deaf
+        folder
     }
-}
-
-fn is_mount(file: &Path) -> bool {
-    let Ok(path) = std::ffi::CString::new(file.as_os_str().as_encoded_bytes()) else {
-        return true;
-    };
-    let mut stat = std::mem::MaybeUninit::<libc::statx>::zeroed();
-    let flags = libc::AT_SYMLINK_NOFOLLOW;
-    // SAFETY: the path is NUL-terminated, and there is room for the answer.
-    let got = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, 0, stat.as_mut_ptr()) };
-    // SAFETY: zeroed before, filled by the kernel.
-    let stat = unsafe { stat.assume_init_ref() };
-    let mount = libc::STATX_ATTR_MOUNT_ROOT as u64;
-    // A kernel that cannot tell may hide a mount.
-    got != 0 || stat.stx_attributes_mask & mount == 0 || stat.stx_attributes & mount != 0
 }
 
 fn tells(path: &Path) -> bool {

@@ -20,7 +20,7 @@ pub mod tree;
 
 pub use reap::{Ended, Reaped, reap};
 pub use runner::Runner;
-pub use signals::{Inherited, Received, Signals};
+pub use signals::{Inherited, Signals};
 pub use spawn::{Command, SpawnError};
 pub use stop::Stop;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::{Pid, getpid};
 
 use crate::reap::{Ended, Reaped, Usage, reap};
-use crate::signals::{Inherited, Received, Signals};
+use crate::signals::{Inherited, Signals};
 use crate::spawn::{Command, SpawnError};
 use crate::stop::{Act, Stop};
 use crate::tree;
@@ -64,22 +64,21 @@ impl Runner {
 
     /// Takes every signal that is there: passes it on, or reaps.
     pub fn on_signals(&mut self, signals: &mut Signals, now: Instant) {
-        while let Some(received) = signals.take() {
-            self.take(received, now);
+        while let Some(signal) = signals.take() {
+            self.take(signal, now);
         }
     }
 
     /// Passes one signal on.
-    pub fn take(&mut self, received: Received, now: Instant) {
-        match received.signal {
+    pub fn take(&mut self, signal: i32, now: Instant) {
+        match signal {
             libc::SIGCHLD => self.reap_all(now),
             libc::SIGTERM => {
                 self.asked_by_signal |= !self.stop.is_requested();
                 let act = self.stop.request(now);
                 self.act(act);
             }
-            _ if received.own_pipe => {}
-            signal => {
+            _ => {
                 if let (libc::SIGCONT, Some(terminal)) = (signal, self.terminal) {
                     // SAFETY: touches no memory; a terminal that is gone is no error.
                     unsafe { libc::tcsetpgrp(terminal, self.main.as_raw()) };

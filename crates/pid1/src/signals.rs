@@ -51,19 +51,11 @@ impl Inherited {
     }
 }
 
-/// A signal that was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
-    /// Its number, real-time signals included.
-    pub signal: i32,
-    /// It is a SIGPIPE that our own write caused, and means nothing to the command.
-    pub own_pipe: bool,
-}
-
 /// The descriptor from which blocked signals are read. Never blocks, and closes on exec.
 #[derive(Debug)]
 pub struct Signals {
     fd: OwnedFd,
+    folder_changed: bool,
 }
 
 impl Signals {
@@ -79,27 +71,47 @@ impl Signals {
         let fd = nix::Error::result(fd).map_err(failed("open a signal descriptor"))? as i32;
         // SAFETY: the kernel has just given us this descriptor, and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Signals { fd })
+        Ok(Signals {
+            fd,
+            folder_changed: false,
+        })
     }
 
-    /// Takes the next signal, if one is there.
-    pub fn take(&mut self) -> Option<Received> {
+    /// Takes the number of the next signal, if one is there; real-time signals included.
+    ///
+    /// What we caused ourselves means nothing to the command and is left out: SIGPIPE by writing to a
+    /// closed pipe, and SIGIO by asking the kernel for a folder's changes.
+    pub fn take(&mut self) -> Option<i32> {
+        loop {
+            let info = self.read()?;
+            let by_kernel = info.ssi_code > 0;
+            match i32::try_from(info.ssi_signo).ok()? {
+                libc::SIGPIPE if info.ssi_pid == std::process::id() => {}
+                libc::SIGIO if by_kernel => self.folder_changed = true,
+                signal => return Some(signal),
+            }
+        }
+    }
+
+    /// Whether a folder changed whose changes were asked for (`F_NOTIFY`), among the signals taken
+    /// since the last call.
+    pub fn take_folder_change(&mut self) -> bool {
+        std::mem::take(&mut self.folder_changed)
+    }
+
+    fn read(&self) -> Option<libc::signalfd_siginfo> {
         let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
         let size = size_of::<libc::signalfd_siginfo>();
         loop {
             // SAFETY: the buffer is as large as said.
             let read = unsafe { libc::read(self.fd.as_raw_fd(), info.as_mut_ptr().cast(), size) };
             match nix::Error::result(read) {
-                Ok(n) if n as usize == size => break,
+                // SAFETY: the kernel filled it whole.
+                Ok(n) if n as usize == size => return Some(unsafe { info.assume_init() }),
                 Err(nix::Error::EINTR) => {}
                 _ => return None,
             }
         }
-        // SAFETY: the kernel filled it whole.
-        let info = unsafe { info.assume_init() };
-        let signal = i32::try_from(info.ssi_signo).ok()?;
-        let own_pipe = signal == libc::SIGPIPE && info.ssi_pid == std::process::id();
-        Some(Received { signal, own_pipe })
     }
 }
 

@@ -3,7 +3,11 @@
 /// Occupies 0, 1 and 2 where they are closed, so that no file of ours gets such a number and then
 /// our messages. The command gets them closed, as we did.
 pub fn reserve() {
-    let mut fds = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    let mut fds = [0, 1, 2].map(|fd| libc::pollfd {
+        fd,
+        events: 0,
+        revents: 0,
+    });
     // SAFETY: the array is as long as said.
     if unsafe { libc::poll(fds.as_mut_ptr(), 3, 0) } <= 0 {
         return;

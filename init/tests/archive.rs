@@ -1,5 +1,12 @@
 //! `init seed` from archives: the same as from a folder, and nothing that an archive may try.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as tests do"
+)]
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,12 @@
 //! SIGKILL at any instant, and several at once: the end is that of an undisturbed run.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as tests do"
+)]
+
 mod common;
 
 use std::fs;

@@ -1,5 +1,12 @@
 //! `init install`, with the real binary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as tests do"
+)]
+
 mod common;
 
 use std::fs;

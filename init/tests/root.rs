@@ -1,6 +1,13 @@
 //! What only root can set up: full and read-only volumes, devices, owners. Run with
 //! `cargo test -p baton-init -- --ignored` as root.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as tests do"
+)]
+
 mod common;
 
 use std::ffi::OsStr;

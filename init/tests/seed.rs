@@ -1,5 +1,12 @@
 //! `init seed` from a folder: what it copies, what it follows, what it leaves alone, what it refuses.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as tests do"
+)]
+
 mod common;
 
 use std::fs;

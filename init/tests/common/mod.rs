@@ -244,7 +244,7 @@ pub fn varied(sandbox: &Sandbox, root: &str) {
     sparse.set_len(8 << 20).unwrap();
     rustix::fs::mknodat(
         rustix::fs::CWD,
-        &path("pipe"),
+        path("pipe"),
         rustix::fs::FileType::Fifo,
         rustix::fs::Mode::from_raw_mode(0o620),
         0,
@@ -259,9 +259,9 @@ pub fn varied(sandbox: &Sandbox, root: &str) {
     mode("empty", 0o1777);
     let flags = rustix::fs::XattrFlags::empty();
     // A file system without user attributes (an old tmpfs) has one thing less to copy.
-    let _ = rustix::fs::setxattr(&path("settings.json"), "user.origin", b"image", flags);
-    let _ = rustix::fs::setxattr(&path("empty"), "user.folder", b"too", flags);
-    let _ = rustix::fs::setxattr(&sandbox.path(root), "user.root", b"as well", flags);
+    let _ = rustix::fs::setxattr(path("settings.json"), "user.origin", b"image", flags);
+    let _ = rustix::fs::setxattr(path("empty"), "user.folder", b"too", flags);
+    let _ = rustix::fs::setxattr(sandbox.path(root), "user.root", b"as well", flags);
     old(&path("a/b/c/deep"));
     old(&path("a/b"));
     old(&path("a/link"));

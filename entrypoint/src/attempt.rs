@@ -101,7 +101,7 @@ pub(crate) fn run(
             .is_some_and(|probe| is_ready(probe, &mut runner, setting, now))
         {
             readiness = None;
-            setting.facts.emit(Fact::Ready);
+            setting.facts.emit(Fact::Ready { port: None });
         }
         if cause.is_none() {
             cause = reason_to_stop(&runner, setting, deadline, &mut next_look, now);

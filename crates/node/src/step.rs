@@ -160,7 +160,15 @@ fn fact(number: u32, event: StepEvent) -> Option<Event> {
             delay_ms,
             at,
         }),
-        Fact::Ready => Some(Event::Ready { number }),
+        Fact::Ready { .. } => Some(Event::Ready { number }),
         Fact::Waiting | Fact::Stopping { .. } | Fact::Finished(_) | Fact::Unknown => None,
+        // A workspace's: it is no step.
+        Fact::Seeding
+        | Fact::Starting { .. }
+        | Fact::ServiceReady { .. }
+        | Fact::ServiceDied { .. }
+        | Fact::Restarting { .. }
+        | Fact::GaveUp { .. }
+        | Fact::Stopped { .. } => None,
     }
 }

@@ -1,4 +1,5 @@
-//! A step's event file: what its entrypoint saw, as JSON lines, appended as it happens.
+//! A step's event file: what its entrypoint saw, as JSON lines, appended as it happens. The init of a
+//! workspace writes the same form; its facts are those that name a service, `Seeding` and `Stopped`.
 //!
 //! ```text
 //! {"at":"2026-03-01T09:30:00.000512Z","type":"Waiting"}
@@ -23,7 +24,7 @@ pub struct StepEvent {
     pub fact: Fact,
 }
 
-/// What an entrypoint can see.
+/// What an entrypoint can see, or a workspace's init.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum Fact {
@@ -34,8 +35,12 @@ pub enum Fact {
         /// Which attempt this is, from 1.
         attempt: u32,
     },
-    /// A sidecar answered its readiness probe.
-    Ready,
+    /// A sidecar answered its readiness probe; of a workspace: its main service is ready.
+    Ready {
+        /// Where a workspace is reached.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+    },
     /// An attempt failed, and another follows.
     Retrying {
         /// The attempt that failed, from 1.
@@ -51,6 +56,48 @@ pub enum Fact {
     Stopping {
         /// Why.
         reason: Reason,
+    },
+    /// What the image brings is being put into the user's volume.
+    Seeding,
+    /// A service is being started.
+    Starting {
+        /// Its name.
+        service: String,
+    },
+    /// A service is ready: those that need it may start.
+    ServiceReady {
+        /// Its name.
+        service: String,
+        /// The port that it answered on, where its probe asked one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+    },
+    /// A service's process ended.
+    ServiceDied {
+        /// Its name.
+        service: String,
+        /// Its exit code, 128+n for signal n.
+        exit_code: i32,
+        /// The signal that ended it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
+    },
+    /// A service will be started again.
+    Restarting {
+        /// Its name.
+        service: String,
+        /// How long that takes.
+        delay_ms: u64,
+    },
+    /// A service died too often and is not started again.
+    GaveUp {
+        /// Its name.
+        service: String,
+    },
+    /// The workspace is over, and nothing of it runs.
+    Stopped {
+        /// Its exit code.
+        exit_code: i32,
     },
     /// The step is over. The final record says the same, and is the one that counts.
     Finished(Record),
@@ -155,10 +202,32 @@ mod tests {
                 exit_code: 3,
                 delay_ms: 1000,
             },
-            Fact::Ready,
+            Fact::Ready { port: None },
             Fact::Stopping {
                 reason: Reason::Cancelled,
             },
+            Fact::Seeding,
+            Fact::Starting {
+                service: "ide".to_owned(),
+            },
+            Fact::ServiceReady {
+                service: "ide".to_owned(),
+                port: Some(9999),
+            },
+            Fact::Ready { port: Some(9999) },
+            Fact::ServiceDied {
+                service: "ide".to_owned(),
+                exit_code: 137,
+                signal: Some(9),
+            },
+            Fact::Restarting {
+                service: "ide".to_owned(),
+                delay_ms: 500,
+            },
+            Fact::GaveUp {
+                service: "ide".to_owned(),
+            },
+            Fact::Stopped { exit_code: 137 },
             Fact::Finished(record),
         ]
         .into_iter()
@@ -185,6 +254,18 @@ mod tests {
             "{\"at\":\"1970-01-01T00:00:00.002000Z\",\"type\":\"Retrying\",\"attempt\":1,\
              \"reason\":\"Error\",\"exitCode\":3,\"delayMs\":1000}\n"
         );
+        let form = |i: usize| lines[i].split_once("\"type\":").unwrap().1;
+        assert_eq!(form(3), "\"Ready\"}\n");
+        assert_eq!(
+            form(8),
+            "\"Ready\",\"port\":9999}\n",
+            "a workspace's says where"
+        );
+        assert_eq!(
+            form(9),
+            "\"ServiceDied\",\"service\":\"ide\",\"exitCode\":137,\"signal\":9}\n"
+        );
+        assert_eq!(form(12), "\"Stopped\",\"exitCode\":137}\n");
     }
 
     #[test]
@@ -219,7 +300,7 @@ mod tests {
         file.extend(
             StepEvent {
                 at: at(2),
-                fact: Fact::Ready,
+                fact: Fact::Ready { port: None },
             }
             .to_line(),
         );
@@ -239,7 +320,7 @@ mod tests {
         assert!(matches!(
             &got[3],
             Ok(StepEvent {
-                fact: Fact::Ready,
+                fact: Fact::Ready { port: None },
                 ..
             })
         ));

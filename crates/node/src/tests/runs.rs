@@ -200,7 +200,7 @@ fn the_first_step_waits_until_a_sidecar_is_ready() {
     let (outcome, _) = pod.run(Deaths::ByClose, |notice, _| match notice {
         Notice::Run(RunNotice::TaskStarted { .. }) => {
             assert_eq!(order(&pod.root), Order::HOLD);
-            sidecar.as_mut().unwrap().emit(Fact::Ready);
+            sidecar.as_mut().unwrap().emit(Fact::Ready { port: None });
         }
         Notice::Run(RunNotice::StepFinished { number: 1, .. }) => {
             assert_eq!(order(&pod.root), Order::Turn(2));

@@ -1,10 +1,10 @@
 //! A step's whole life: prepare, wait, run (and again), record.
 
 use std::ffi::OsString;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use baton_pid1::reap::Usage;
+use baton_pid1::stdio::foreground_terminal;
 use baton_pid1::{Command, Ended, Inherited, Signals, SpawnError, signals, tree};
 use baton_protocol::event::Fact;
 use baton_protocol::invocation::{Invocation, MAX_RETRY_DELAY};
@@ -329,13 +329,6 @@ fn set_env(command: &mut Command, name: &str, value: OsString) {
 fn retry_delay(first: Duration, attempts: u32) -> Duration {
     let factor = 2_u32.saturating_pow(attempts.saturating_sub(1));
     first.saturating_mul(factor).min(MAX_RETRY_DELAY.max(first))
-}
-
-/// Our terminal, where we are its foreground process group and so may hand it over.
-fn foreground_terminal() -> Option<i32> {
-    let stdin = std::io::stdin();
-    let group = nix::unistd::tcgetpgrp(&stdin).ok()?;
-    (group == nix::unistd::getpgrp()).then(|| stdin.as_raw_fd())
 }
 
 fn millis(duration: Duration) -> u64 {

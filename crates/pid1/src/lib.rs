@@ -21,7 +21,7 @@ pub mod tree;
 pub use reap::{Ended, Reaped, reap};
 pub use runner::Runner;
 pub use signals::{Inherited, Signals};
-pub use spawn::{Command, SpawnError};
+pub use spawn::{Command, SpawnError, User};
 pub use stop::Stop;
 
 /// A system call that failed.

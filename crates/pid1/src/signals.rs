@@ -49,6 +49,18 @@ impl Inherited {
         }
         Ok(Inherited { mask, pipe, child })
     }
+
+    /// Unblocks what was not blocked before, for a program of ours that starts no command. SIGPIPE is
+    /// ignored, as Rust programs do: a closed output is an error and no death.
+    ///
+    /// # Errors
+    /// Where the kernel refuses what it never refuses.
+    pub fn release(&self) -> Result<(), OsError> {
+        set_disposition(libc::SIGPIPE, libc::SIG_IGN)?;
+        set_mask(self.mask)
+            .map(drop)
+            .map_err(failed("unblock signals"))
+    }
 }
 
 /// The descriptor from which blocked signals are read. Never blocks, and closes on exec.

@@ -25,12 +25,29 @@ pub struct Command {
     pub env: Vec<(OsString, OsString)>,
     /// The folder to start in, where it is not ours.
     pub folder: Option<OsString>,
+    /// Standard input, where it is not ours.
+    pub stdin: Option<RawFd>,
     /// Standard output, where it is not ours.
     pub stdout: Option<RawFd>,
     /// Standard error, where it is not ours.
     pub stderr: Option<RawFd>,
+    /// A descriptor of ours that the command gets as well, and the number that it has there.
+    pub pass: Option<(RawFd, RawFd)>,
+    /// Whom the command runs as, where not as us.
+    pub user: Option<User>,
     /// A terminal whose foreground process group the command is to be.
     pub terminal: Option<RawFd>,
+}
+
+/// Whom a command runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user's number.
+    pub uid: u32,
+    /// The number of the user's first group.
+    pub gid: u32,
+    /// The numbers of the other groups.
+    pub groups: Vec<u32>,
 }
 
 /// Why a command could not be started.
@@ -55,6 +72,14 @@ pub enum SpawnError {
     Folder {
         /// The folder.
         folder: OsString,
+        /// Why.
+        source: nix::Error,
+    },
+    /// We may not become the user.
+    #[error("cannot run as user {uid}: {source}")]
+    User {
+        /// The user's number.
+        uid: u32,
         /// Why.
         source: nix::Error,
     },
@@ -92,6 +117,7 @@ fn hint(source: nix::Error) -> &'static str {
 #[derive(Clone, Copy, PartialEq)]
 enum Failed {
     Not,
+    User(i32),
     Folder(i32),
     Exec(i32),
 }
@@ -106,8 +132,11 @@ struct Child<'a> {
     shell: &'a mut [*const libc::c_char],
     envp: *const *const libc::c_char,
     folder: Option<&'a CStr>,
+    stdin: Option<RawFd>,
     stdout: Option<RawFd>,
     stderr: Option<RawFd>,
+    pass: Option<(RawFd, RawFd)>,
+    user: Option<&'a User>,
     terminal: Option<RawFd>,
     failed: Failed,
 }
@@ -119,8 +148,11 @@ impl Command {
             argv,
             env: Vec::new(),
             folder: None,
+            stdin: None,
             stdout: None,
             stderr: None,
+            pass: None,
+            user: None,
             terminal: None,
         }
     }
@@ -158,8 +190,11 @@ impl Command {
             shell: &mut shell,
             envp: env.pointers.as_ptr(),
             folder: folder.as_deref(),
+            stdin: self.stdin,
             stdout: self.stdout,
             stderr: self.stderr,
+            pass: self.pass,
+            user: self.user.as_ref(),
             terminal: self.terminal,
             failed: Failed::Not,
         };
@@ -172,6 +207,10 @@ impl Command {
         // SAFETY: no status is asked for.
         unsafe { libc::waitpid(pid.as_raw(), ptr::null_mut(), 0) };
         Err(match failed {
+            Failed::User(errno) => SpawnError::User {
+                uid: self.user.as_ref().map_or(0, |user| user.uid),
+                source: nix::Error::from_raw(errno),
+            },
             Failed::Folder(errno) => SpawnError::Folder {
                 folder: self.folder.clone().unwrap_or_default(),
                 source: nix::Error::from_raw(errno),
@@ -214,11 +253,27 @@ extern "C" fn in_child(child: *mut libc::c_void) -> libc::c_int {
             // SIGTTOU is blocked. ENOTTY, ENXIO and EBADF mean that there is nothing to hand over.
             libc::tcsetpgrp(terminal, libc::getpid());
         }
+        if let Some(fd) = child.stdin {
+            libc::dup2(fd, libc::STDIN_FILENO);
+        }
         if let Some(fd) = child.stdout {
             libc::dup2(fd, libc::STDOUT_FILENO);
         }
         if let Some(fd) = child.stderr {
             libc::dup2(fd, libc::STDERR_FILENO);
+        }
+        match child.pass {
+            Some((fd, number)) if fd == number => {
+                libc::fcntl(fd, libc::F_SETFD, 0);
+            }
+            Some((fd, number)) => {
+                libc::dup2(fd, number);
+            }
+            None => {}
+        }
+        if let Some(errno) = child.user.and_then(|user| become_user(user).err()) {
+            child.failed = Failed::User(errno);
+            libc::_exit(126);
         }
         if child
             .folder
@@ -254,6 +309,35 @@ extern "C" fn in_child(child: *mut libc::c_void) -> libc::c_int {
         }
         child.failed = Failed::Exec(errno);
         libc::_exit(127);
+    }
+}
+
+/// Gives the errno where it fails. The kernel's calls, as the C library's would tell other threads,
+/// of which there are none, through memory that is not ours alone.
+fn become_user(user: &User) -> Result<(), i32> {
+    let done = |result: libc::c_long| match result {
+        -1 => Err(nix::Error::last_raw()),
+        _ => Ok(()),
+    };
+    // SAFETY: the list is as long as said.
+    unsafe {
+        done(libc::syscall(
+            libc::SYS_setgroups,
+            user.groups.len(),
+            user.groups.as_ptr(),
+        ))?;
+        done(libc::syscall(
+            libc::SYS_setresgid,
+            user.gid,
+            user.gid,
+            user.gid,
+        ))?;
+        done(libc::syscall(
+            libc::SYS_setresuid,
+            user.uid,
+            user.uid,
+            user.uid,
+        ))
     }
 }
 

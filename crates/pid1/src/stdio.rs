@@ -1,4 +1,6 @@
-//! Standard descriptors that we were given closed.
+//! The standard descriptors that we were given.
+
+use std::os::fd::AsRawFd;
 
 /// Occupies 0, 1 and 2 where they are closed, so that no file of ours gets such a number and then
 /// our messages. The command gets them closed, as we did.
@@ -17,4 +19,11 @@ pub fn reserve() {
         // SAFETY: touches no memory.
         unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
     }
+}
+
+/// Our terminal, where we are its foreground process group and so may hand it over.
+pub fn foreground_terminal() -> Option<i32> {
+    let stdin = std::io::stdin();
+    let group = nix::unistd::tcgetpgrp(&stdin).ok()?;
+    (group == nix::unistd::getpgrp()).then(|| stdin.as_raw_fd())
 }

@@ -330,9 +330,11 @@ fn a_sidecar_tells_when_it_is_ready() {
     until("the start", || {
         facts(&dir).contains(&Fact::Started { attempt: 1 })
     });
-    assert!(!facts(&dir).contains(&Fact::Ready));
+    assert!(!facts(&dir).contains(&Fact::Ready { port: None }));
     scratch.write("up", "");
-    until("readiness", || facts(&dir).contains(&Fact::Ready));
+    until("readiness", || {
+        facts(&dir).contains(&Fact::Ready { port: None })
+    });
     scratch.replace("order", "1");
     assert_eq!(sidecar.end().0, 0);
 }
@@ -366,9 +368,11 @@ fn a_port_shows_readiness_once_it_accepts() {
     until("the start", || {
         facts(&dir).contains(&Fact::Started { attempt: 1 })
     });
-    assert!(!facts(&dir).contains(&Fact::Ready));
+    assert!(!facts(&dir).contains(&Fact::Ready { port: None }));
     scratch.write("go", "");
-    until("readiness", || facts(&dir).contains(&Fact::Ready));
+    until("readiness", || {
+        facts(&dir).contains(&Fact::Ready { port: None })
+    });
     scratch.replace("order", "1");
     assert_eq!(sidecar.end().0, 0);
 }

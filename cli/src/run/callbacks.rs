@@ -214,7 +214,7 @@ impl Callbacks {
                         Phase::Cancelled => TaskOutcome::Cancelled,
                         Phase::TimedOut => TaskOutcome::TimedOut,
                     },
-                    exit_code: super::story::exit_code(outcome),
+                    exit_code: outcome.exit_code,
                     failed_step,
                     started_at: outcome.started_at.unwrap_or(outcome.finished_at),
                     finished_at: outcome.finished_at,

@@ -5,7 +5,6 @@ use std::path::Path;
 use baton_api::{Places, Rendered, environments, invocations, plan};
 use baton_callbacks::Sink;
 use baton_node::Access;
-use baton_protocol::layout;
 use baton_steps::Plan;
 
 use super::callbacks;
@@ -66,7 +65,7 @@ pub(super) fn prepare(
         base,
     };
     let places = Places {
-        wait: vec![root.join(layout::ORDER)],
+        also_wait: Vec::new(),
         root,
         termination_message: None,
     };

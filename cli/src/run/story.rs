@@ -162,7 +162,9 @@ impl Story {
 
     /// The exit code of the task.
     pub fn exit_code(&self) -> i32 {
-        self.outcome.as_ref().map_or(exit::FAILED, exit_code)
+        self.outcome
+            .as_ref()
+            .map_or(exit::FAILED, |outcome| outcome.exit_code)
     }
 
     /// The end in a sentence without the task's name: `Failed at step test (exit 3) after 3.2s`.
@@ -192,18 +194,6 @@ impl Story {
                 None => format!("{} before the first step", outcome.phase),
             },
         }
-    }
-}
-
-/// The exit code of a task: as its outcome has it, but for a step whose time was up the code that its
-/// entrypoint gives, whatever the command made of the signal.
-pub fn exit_code(outcome: &Outcome) -> i32 {
-    match outcome.cause {
-        Some(Cause::Step {
-            reason: Reason::TimedOut,
-            ..
-        }) => exit::TIMED_OUT,
-        _ => outcome.exit_code,
     }
 }
 

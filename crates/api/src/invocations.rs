@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use baton_protocol::invocation::{DEFAULT_RETRY_DELAY, Invocation, Probe, ScriptSource};
-use baton_protocol::layout::{RESULTS, step_dir};
+use baton_protocol::layout::{RESULTS, step_dir, turn_file};
 use baton_protocol::reference::{When, references};
 use baton_protocol::script;
 use baton_steps::{self as plan, Plan};
@@ -25,8 +25,8 @@ pub const MAX_INLINE_SCRIPT: usize = 120 << 10;
 pub struct Places {
     /// The baton volume.
     pub root: PathBuf,
-    /// The order files; at least one.
-    pub wait: Vec<PathBuf>,
+    /// Order files besides each container's own in the volume: the downward API's.
+    pub also_wait: Vec<PathBuf>,
     /// Where each container's termination message goes.
     pub termination_message: Option<PathBuf>,
 }
@@ -127,6 +127,15 @@ impl<'a> Numbered<'a> {
     }
 }
 
+/// A container's own order file first: it is the fastest.
+fn waited_for(places: &Places, number: u32) -> Vec<PathBuf> {
+    let own = turn_file(&places.root, number);
+    [own]
+        .into_iter()
+        .chain(places.also_wait.iter().cloned())
+        .collect()
+}
+
 fn step(task: &Numbered<'_>, places: &Places, number: u32, step: &Step) -> Invocation {
     let folder = step_dir(&places.root, number);
     let when = step.when.iter().filter_map(|when| {
@@ -142,7 +151,7 @@ fn step(task: &Numbered<'_>, places: &Places, number: u32, step: &Step) -> Invoc
     };
     Invocation {
         step: Some(step.name.clone()),
-        wait: places.wait.clone(),
+        wait: waited_for(places, number),
         wait_content: number.to_string(),
         through_cancel: task.is_finally(number),
         results_of: results_of(task, places, number, step),
@@ -170,7 +179,7 @@ fn sidecar(task: &Numbered<'_>, places: &Places, number: u32, sidecar: &Sidecar)
     };
     Invocation {
         step: Some(sidecar.name.clone()),
-        wait: places.wait.clone(),
+        wait: waited_for(places, number),
         through_cancel: !task.rendered.spec().finally.is_empty(),
         until: Some(task.finished()),
         script: sidecar

@@ -42,7 +42,7 @@ fn run(document: &Document) {
     };
     let places = Places {
         root: "/b".into(),
-        wait: vec!["/b/order".into()],
+        also_wait: Vec::new(),
         termination_message: None,
     };
     assert_eq!(plan(&rendered).check(), Ok(()));

@@ -51,7 +51,7 @@ impl Pod {
             root: path.to_owned(),
             source,
         })?;
-        let root = Root::open(path)?;
+        let mut root = Root::open(path, &plan)?;
         let order = root.order()?;
         let facts = path.join(FACTS);
         let (journal, known) =

@@ -1,4 +1,8 @@
-//! A pod's root folder: its making, and its order file.
+//! A pod's root folder: its making, and its order files.
+//!
+//! `order` is the record. Each step watches a file of its own, `turns/<i>/order`, which has the same
+//! content whenever that concerns the step: so a hand-off wakes the one step whose turn it is, and not
+//! every step that waits, which with hundreds of steps would be most of the work.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -6,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use baton_protocol::Order;
-use baton_protocol::layout::{self, EVENTS, ORDER, RESULTS, STEPS};
+use baton_protocol::layout::{self, EVENTS, ORDER, RESULTS, STEPS, TURNS};
 use baton_protocol::order::MAX_ORDER_BYTES;
 use baton_steps::Plan;
 use nix::fcntl::{OFlag, openat, renameat};
@@ -19,6 +23,8 @@ use crate::untrusted::{self, ReadError};
 pub const FACTS: &str = "facts";
 /// The order in the making.
 const NEXT: &str = ".order";
+/// A step's own order in the making.
+const NEXT_TURN: &str = ".turn";
 
 /// Who may write in the folders of the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +48,7 @@ pub fn prepare(root: &Path, plan: &Plan, access: Access) -> Result<(), NodeError
     let steps = root.join(STEPS);
     make_dir(root, 0o755)?;
     make_dir(&steps, 0o755)?;
+    make_dir(&root.join(TURNS), 0o755)?;
     let mode = match access {
         Access::Owner => 0o755,
         Access::Everyone => 0o777,
@@ -53,11 +60,17 @@ pub fn prepare(root: &Path, plan: &Plan, access: Access) -> Result<(), NodeError
         // It is there from the beginning, so that nobody has to be woken by its making.
         make_file(&step.join(EVENTS), mode & 0o666)?;
     }
-    let order = root.join(ORDER);
-    if !fs::exists(&order).map_err(|e| NodeError::io("look for", &order, e))? {
-        Root::open(root)?
-            .write(Order::HOLD)
-            .map_err(|e| NodeError::io("write", order, e))?;
+    let root = Root::open(root, plan)?;
+    for file in root.everyones().chain([ORDER.to_owned()]) {
+        let path = root.path.join(&file);
+        if !fs::exists(&path).map_err(|e| NodeError::io("look for", &path, e))? {
+            if let Some(folder) = path.parent() {
+                make_dir(folder, 0o755)?;
+            }
+            root.make(NEXT, Order::HOLD)
+                .and_then(|()| root.place(NEXT, &file))
+                .map_err(|e| NodeError::io("write", path, e))?;
+        }
     }
     Ok(())
 }
@@ -89,12 +102,20 @@ fn make_file(path: &Path, mode: u32) -> Result<(), NodeError> {
 pub(crate) struct Root {
     pub(crate) path: PathBuf,
     pub(crate) dir: File,
-    /// What the file that lies ready beside the order file says.
+    /// The number of the last step that has a turn.
+    last: u32,
+    /// The number of the last step or sidecar.
+    total: u32,
+    /// What the order file says.
+    shown: Option<Order>,
+    /// What the files that lie ready say.
     staged: Option<Order>,
+    /// Steps whose own files lag behind: their turn is over, so there is no hurry.
+    lagging: Vec<u32>,
 }
 
 impl Root {
-    pub(crate) fn open(path: &Path) -> Result<Root, NodeError> {
+    pub(crate) fn open(path: &Path, plan: &Plan) -> Result<Root, NodeError> {
         let dir = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
@@ -103,41 +124,99 @@ impl Root {
         Ok(Root {
             path: path.to_owned(),
             dir,
+            last: plan.last(),
+            total: plan.total(),
+            shown: None,
             staged: None,
+            lagging: Vec::new(),
         })
     }
 
-    /// The order as its file has it.
-    pub(crate) fn order(&self) -> Result<Order, NodeError> {
+    /// The order as its file has it. The steps' own files, some of which an earlier life may have left
+    /// behind, are brought up to it.
+    pub(crate) fn order(&mut self) -> Result<Order, NodeError> {
         let path = self.path.join(ORDER);
-        match untrusted::read(&self.dir, ORDER, MAX_ORDER_BYTES as u64) {
-            Ok(content) => Order::parse(&content).ok_or(NodeError::Order { path }),
-            Err(ReadError::Trouble(e)) => Err(NodeError::io("read", path, e)),
-            Err(e) => Err(NodeError::io("read", path, io::Error::other(e.to_string()))),
+        let order = match untrusted::read(&self.dir, ORDER, MAX_ORDER_BYTES as u64) {
+            Ok(content) => Order::parse(&content).ok_or(NodeError::Order { path: path.clone() })?,
+            Err(ReadError::Trouble(e)) => return Err(NodeError::io("read", path, e)),
+            Err(e) => {
+                let e = io::Error::other(e.to_string());
+                return Err(NodeError::io("read", path, e));
+            }
+        };
+        if order != Order::HOLD {
+            self.show_everyone(order)
+                .map_err(|e| NodeError::io("follow", path, e))?;
         }
+        self.shown = Some(order);
+        Ok(order)
     }
 
-    /// Replaces the order file.
+    /// Replaces the order file, and then the files of the steps that it concerns.
     pub(crate) fn write(&mut self, order: Order) -> io::Result<()> {
         if self.staged != Some(order) {
             self.stage(order)?;
         }
         self.staged = None;
-        Ok(renameat(&self.dir, NEXT, &self.dir, ORDER)?)
+        self.place(NEXT, ORDER)?;
+        match (self.shown, order) {
+            (Some(Order::Turn(before)), Order::Turn(now))
+                if now == before + 1 && now <= self.last =>
+            {
+                self.place(NEXT_TURN, &turn_of(now))?;
+                self.lagging.extend((before > 0).then_some(before));
+            }
+            _ => self.show_everyone(order)?,
+        }
+        self.shown = Some(order);
+        Ok(())
     }
 
-    /// Lays a file ready for the next [`write`](Root::write), which then is a rename and no more.
+    /// Lays the files ready for the next [`write`](Root::write), which then is two renames and no
+    /// more; and tells the steps whose turn is over, which matters if they are started again.
     pub(crate) fn stage(&mut self, order: Order) -> io::Result<()> {
         self.staged = None;
+        while let Some((number, shown)) = self.lagging.pop().zip(self.shown) {
+            self.show(number, shown)?;
+        }
+        self.make(NEXT, order)?;
+        self.make(NEXT_TURN, order)?;
+        self.staged = Some(order);
+        Ok(())
+    }
+
+    /// The order files of all steps and sidecars.
+    fn everyones(&self) -> impl Iterator<Item = String> + use<> {
+        (1..=self.total).map(turn_of)
+    }
+
+    fn show_everyone(&mut self, order: Order) -> io::Result<()> {
+        self.lagging.clear();
+        (1..=self.total).try_for_each(|number| self.show(number, order))
+    }
+
+    fn show(&self, number: u32, order: Order) -> io::Result<()> {
+        self.make(NEXT_TURN, order)?;
+        self.place(NEXT_TURN, &turn_of(number))
+    }
+
+    fn make(&self, name: &str, order: Order) -> io::Result<()> {
         let flags = OFlag::O_WRONLY
             | OFlag::O_CREAT
             | OFlag::O_TRUNC
             | OFlag::O_NOFOLLOW
             | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o644);
-        let mut file = File::from(openat(&self.dir, NEXT, flags, mode)?);
-        file.write_all(order.to_string().as_bytes())?;
-        self.staged = Some(order);
-        Ok(())
+        let mut file = File::from(openat(&self.dir, name, flags, mode)?);
+        file.write_all(order.to_string().as_bytes())
     }
+
+    fn place(&self, made: &str, name: &str) -> io::Result<()> {
+        Ok(renameat(&self.dir, made, &self.dir, name)?)
+    }
+}
+
+/// The order file of one step, below the root.
+fn turn_of(number: u32) -> String {
+    format!("{TURNS}/{number}/{ORDER}")
 }

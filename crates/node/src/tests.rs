@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use baton_protocol::event::{Fact, StepEvent};
-use baton_protocol::layout::{EVENTS, EXIT, ORDER, step_dir};
+use baton_protocol::layout::{EVENTS, EXIT, ORDER, step_dir, turn_file};
 use baton_protocol::order::{Awaited, Order, Verdict};
 use baton_protocol::{Reason, Record, Timestamp, exit};
 use baton_steps::{Cause, Death, Notice as RunNotice, Outcome, Phase, Plan, Sidecar, Step};
@@ -75,7 +75,7 @@ impl Entrypoint {
     fn turn(&self, through_cancel: bool) -> Verdict {
         let awaited = Awaited::Turn(self.number);
         until("turn", || {
-            match awaited.judge(&fs::read(self.root.join(ORDER)).ok()?) {
+            match awaited.judge(&fs::read(turn_file(&self.root, self.number)).ok()?) {
                 Verdict::Wait => None,
                 Verdict::Cancelled if through_cancel => None,
                 verdict => Some(verdict),

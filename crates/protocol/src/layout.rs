@@ -3,6 +3,7 @@
 //! ```text
 //! /baton/bin/entrypoint, init
 //! /baton/order
+//! /baton/turns/<i>/order
 //! /baton/steps/<i>/events, exit, stdout, stderr, script, results/<name>
 //! ```
 
@@ -17,6 +18,9 @@ pub const ORDER_ANNOTATION: &str = "baton.dev/order";
 
 /// The order file, in the volume's root.
 pub const ORDER: &str = "order";
+/// The folder of the steps' own order files, in the volume's root. Each has a folder to itself, so
+/// that the order changes in sight of the step that it concerns and wakes no other.
+pub const TURNS: &str = "turns";
 /// The folder of the steps' folders, in the volume's root.
 pub const STEPS: &str = "steps";
 /// The folder of the tools, in the volume's root.
@@ -55,6 +59,11 @@ pub const ATTEMPT_ENV: &str = "BATON_ATTEMPT";
 /// The folder of step `number` (steps and `finally` steps from 1, then sidecars) below `root`.
 pub fn step_dir(root: &Path, number: u32) -> PathBuf {
     root.join(STEPS).join(number.to_string())
+}
+
+/// The order file of step `number` alone, below `root`.
+pub fn turn_file(root: &Path, number: u32) -> PathBuf {
+    root.join(TURNS).join(number.to_string()).join(ORDER)
 }
 
 /// Whether `name` can name a step or a result: letters, digits, `-`, `_` and `.`, not starting with

@@ -120,7 +120,11 @@ impl Cause {
     pub fn exit_code(&self) -> i32 {
         let code = match self {
             _ if self.phase() == Phase::Cancelled => CANCELLED_EXIT_CODE,
-            Cause::TimedOut { .. } => exit::TIMED_OUT,
+            Cause::TimedOut { .. }
+            | Cause::Step {
+                reason: Reason::TimedOut,
+                ..
+            } => exit::TIMED_OUT,
             Cause::Died { how, .. } => how.exit_code(),
             Cause::NotReady { exit_code: 0, .. } => exit::FAILED,
             Cause::NotReady { exit_code, .. } | Cause::Step { exit_code, .. } => *exit_code,

@@ -16,7 +16,7 @@ fn everything() -> Rendered {
 fn places() -> Places {
     Places {
         root: "/baton".into(),
-        wait: vec!["/baton/order".into(), "/etc/podinfo/order".into()],
+        also_wait: vec!["/etc/podinfo/order".into()],
         termination_message: Some("/dev/termination-log".into()),
     }
 }
@@ -48,7 +48,10 @@ fn every_container_has_its_command_line() {
     let [fetch, build, push, tell, sweep, db, proxy, log] = &all[..] else {
         panic!("{all:#?}");
     };
-    assert_eq!(fetch.wait, places().wait);
+    assert_eq!(
+        fetch.wait,
+        ["/baton/turns/1/order", "/etc/podinfo/order"].map(PathBuf::from)
+    );
     assert_eq!(fetch.wait_content, "1");
     assert_eq!(fetch.command, ["git", "clone", "--branch=main", "me"]);
     assert_eq!(fetch.retries, 3);

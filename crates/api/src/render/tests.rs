@@ -138,7 +138,7 @@ proptest! {
             params: [{name: p}], steps: [{name: a, command: [x, '$(params.p)'], env: [{name: V, value: '$(params.p)'}], results: [{name: r}], \
             when: [{input: '$(params.p)', operator: in, values: [x]}]}]}}";
         let rendered = render(&task(text), &given(&[("p", &value)])).unwrap();
-        let places = crate::Places { root: "/b".into(), wait: vec!["/b/order".into()], termination_message: None };
+        let places = crate::Places { root: "/b".into(), also_wait: Vec::new(), termination_message: None };
         let invocations = crate::invocations(&rendered, &places);
         let word = invocations[0].command[1].to_str().unwrap();
         let expand = |text: &str| crate::expand_env(text, |name| (name == "HOME").then_some("/home"));

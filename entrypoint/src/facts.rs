@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,6 +12,7 @@ use baton_protocol::layout::{self, MAX_RESULT_BYTES, MAX_TERMINATION_BYTES};
 use baton_protocol::record::termination_message;
 use baton_protocol::{Record, Timestamp};
 
+use crate::inputs::read_bounded;
 use crate::say;
 
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -109,35 +110,56 @@ impl Facts {
         }
     }
 
-    /// The step's results that are too large to be passed on.
+    /// The name of a result that is too large to be passed on.
     pub(crate) fn oversized_result(&self) -> Option<String> {
-        let (_, large) = results(self.folder.as_deref()?, MAX_RESULT_BYTES);
-        large
+        let too_large = |(_, len): &(String, u64)| *len > MAX_RESULT_BYTES;
+        result_files(self.folder.as_deref()?)
+            .find(too_large)
+            .map(|(name, _)| name)
     }
 
-    /// Writes the final record, and before it everything that has to be there when it is seen.
+    /// Writes the termination message and then the final record, which hands the turn on: so it comes
+    /// after everything that its readers may look for. The event repeats it for those who read on.
     pub(crate) fn finish(
         &mut self,
         record: &Record,
         termination: Option<&Path>,
     ) -> Result<(), FactsError> {
+        self.write_termination(record, termination);
+        if let Some(folder) = &self.folder {
+            let (made, path) = (folder.join(".exit"), folder.join(layout::EXIT));
+            fs::write(&made, record.to_json())
+                .and_then(|()| fs::rename(&made, &path))
+                .map_err(|source| FactsError {
+                    action: "write the final record",
+                    path,
+                    source,
+                })?;
+        }
         self.emit(Fact::Finished(record.clone()));
-        let small = self
-            .folder
-            .as_deref()
-            .map(|dir| results(dir, MAX_TERMINATION_BYTES as u64).0);
-        write_termination(record, &small.unwrap_or_default(), termination);
-        let Some(folder) = &self.folder else {
-            return Ok(());
+        Ok(())
+    }
+
+    fn write_termination(&self, record: &Record, path: Option<&Path>) {
+        let mut open = OpenOptions::new();
+        open.write(true).truncate(true);
+        // The default is the container runtime's file: it is there, or nobody wants it.
+        let opened = match path {
+            Some(path) => open.create(true).mode(0o644).open(path),
+            None => match open.open(TERMINATION_LOG) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+                opened => opened,
+            },
         };
-        let (made, path) = (folder.join(".exit"), folder.join(layout::EXIT));
-        fs::write(&made, record.to_json())
-            .and_then(|()| fs::rename(&made, &path))
-            .map_err(|source| FactsError {
-                action: "write the final record",
-                path,
-                source,
-            })
+        let small = |folder| results(folder, MAX_TERMINATION_BYTES as u64);
+        let results = self.folder.as_deref().map(small).unwrap_or_default();
+        let message = termination_message(record, &results);
+        if let Err(e) = opened.and_then(|mut file| file.write_all(&message)) {
+            let path = path.unwrap_or(Path::new(TERMINATION_LOG)).display();
+            say(&format_args!(
+                "cannot write the termination message to {path}: {e}"
+            ));
+        }
     }
 }
 
@@ -146,55 +168,26 @@ pub(crate) fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
-/// The results of at most `most` bytes that are text, and the name of one that is larger.
-fn results(folder: &Path, most: u64) -> (BTreeMap<String, String>, Option<String>) {
-    let (mut small, mut large) = (BTreeMap::new(), None);
-    for entry in fs::read_dir(folder.join(layout::RESULTS))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-            continue;
-        };
-        let Ok(meta) = entry.metadata() else { continue };
-        if !meta.is_file() || !layout::is_name(&name) {
-            continue;
-        }
-        if meta.len() > most {
-            large = Some(name);
-            continue;
-        }
-        let mut text = String::new();
-        let read = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(entry.path())
-            .and_then(|file| file.take(most).read_to_string(&mut text));
-        if read.is_ok() {
-            small.insert(name, text);
-        }
-    }
-    (small, large)
+/// The results of at most `most` bytes that are text.
+fn results(folder: &Path, most: u64) -> BTreeMap<String, String> {
+    let small = result_files(folder).filter(|(_, len)| *len <= most);
+    small
+        .filter_map(|(name, _)| {
+            let value = read_bounded(&folder.join(layout::RESULTS).join(&name), most).ok()?;
+            Some((name, String::from_utf8(value).ok()?))
+        })
+        .collect()
 }
 
-fn write_termination(record: &Record, results: &BTreeMap<String, String>, path: Option<&Path>) {
-    let mut open = OpenOptions::new();
-    open.write(true).truncate(true);
-    // The default is the container runtime's file: it is there, or nobody wants it.
-    let opened = match path {
-        Some(path) => open.create(true).mode(0o644).open(path),
-        None => match open.open(TERMINATION_LOG) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-            opened => opened,
-        },
-    };
-    let written = opened.and_then(|mut file| file.write_all(&termination_message(record, results)));
-    if let Err(e) = written {
-        let path = path.unwrap_or(Path::new(TERMINATION_LOG));
-        say(&format_args!(
-            "cannot write the termination message to {}: {e}",
-            path.display()
-        ));
-    }
+/// The names and lengths of what is a result by its name and its kind.
+fn result_files(folder: &Path) -> impl Iterator<Item = (String, u64)> + use<> {
+    let entries = fs::read_dir(folder.join(layout::RESULTS))
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let meta = entry.metadata().ok()?;
+        (meta.is_file() && layout::is_name(&name)).then_some((name, meta.len()))
+    })
 }

@@ -175,6 +175,9 @@ impl Root {
     /// Lays the files ready for the next [`write`](Root::write), which then is two renames and no
     /// more; and tells the steps whose turn is over, which matters if they are started again.
     pub(crate) fn stage(&mut self, order: Order) -> io::Result<()> {
+        if self.staged == Some(order) && self.lagging.is_empty() {
+            return Ok(());
+        }
         self.staged = None;
         while let Some((number, shown)) = self.lagging.pop().zip(self.shown) {
             self.show(number, shown)?;

@@ -299,8 +299,13 @@ extern "C" fn in_child(child: *mut libc::c_void) -> libc::c_int {
                     errno = libc::ENOEXEC;
                     break;
                 }
-                // The name may stand in a later folder of PATH as well.
-                libc::EACCES => errno = libc::EACCES,
+                // The name may stand in a later folder of PATH as well. A folder that may not be
+                // searched says the same, and has nothing for us.
+                libc::EACCES => {
+                    if libc::access(candidate.as_ptr(), libc::F_OK) == 0 {
+                        errno = libc::EACCES;
+                    }
+                }
                 other => {
                     errno = other;
                     break;

@@ -100,6 +100,22 @@ fn a_reader_that_goes_away_stops_neither_the_step_nor_the_file() {
 }
 
 #[test]
+fn a_closed_stdout_stops_neither_the_step_nor_the_file() {
+    let scratch = Scratch::new();
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", r#"exec "$@" >&- 2>&-"#, "sh"])
+        .arg(crate::support::binary())
+        .args(["--out", "f", "--command", "seq", "100000"])
+        .current_dir(scratch.path(""));
+    assert_eq!(
+        Running::start(command).end(),
+        (0, String::new(), String::new())
+    );
+    assert!(scratch.read("f").ends_with("\n100000\n"));
+}
+
+#[test]
 fn the_limit_cuts_the_file_and_says_so() {
     let scratch = Scratch::new();
     let dir = scratch.step("s");

@@ -52,7 +52,7 @@ fn a_failure_a_signal_and_a_missing_program_are_told_apart() {
         ("failure", "exit 3", Reason::Error, 3, None),
         ("signal", "kill -9 $$", Reason::Error, 137, Some(9)),
         ("look-alike", "exit 137", Reason::Error, 137, None),
-        ("missing", "exec no-such-program", Reason::Error, 127, None),
+        ("missing", "exec /no/such/program", Reason::Error, 127, None),
     ] {
         let dir = scratch.step(name);
         scratch.run(["--step-dir", name, "--command", "sh", "-c", command]);
@@ -194,6 +194,16 @@ fn a_record_that_cannot_be_written_does_not_pass_for_success() {
         text(&output.stderr).contains("cannot write the final record"),
         "{output:?}"
     );
+}
+
+#[test]
+fn what_the_command_leaves_in_the_way_of_the_record_is_put_aside() {
+    let scratch = Scratch::new();
+    let dir = scratch.step("s");
+    let running = scratch.start(["--step-dir", "s", "--command", "mkfifo", "s/.exit"]);
+    let (code, _, err) = running.end();
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(record(&dir).reason, Reason::Completed);
 }
 
 /// A memory cgroup of our own, by either version.

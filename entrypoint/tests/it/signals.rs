@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use baton_protocol::Reason;
 
-use crate::support::{Running, Scratch, exists, record, until, wait_for};
+use crate::support::{Running, Scratch, exists, is_polling, record, until, wait_for};
 
 /// A shell that says which signals it gets.
 const TELL: &str = "for s in HUP USR1 USR2 WINCH ALRM 34 40 64 SEGV FPE; do trap \"echo $s\" $s; done; echo up; while :; do sleep 0.02; done";
@@ -87,6 +87,33 @@ fn a_second_sigterm_skips_the_grace() {
 }
 
 #[test]
+fn orders_that_come_while_it_stops_are_slept_through() {
+    let scratch = Scratch::new();
+    scratch.replace("order", "1");
+    let script = "trap 'echo got' TERM; echo up; while :; do sleep 0.02; done";
+    let mut step = scratch.start([
+        "--wait",
+        "order",
+        "--wait-content",
+        "1",
+        "--grace",
+        "1h",
+        "--command",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(step.line(), "up");
+    until("its sleep", || is_polling(step.pid()));
+    step.signal(libc::SIGTERM);
+    assert_eq!(step.line(), "got");
+    scratch.replace("order", "2");
+    until("its sleep", || is_polling(step.pid()));
+    step.signal(libc::SIGTERM);
+    assert_eq!(step.end().0, 137);
+}
+
+#[test]
 fn what_outlives_the_command_has_time_to_clean_up() {
     let scratch = Scratch::new();
     let child = "trap 'sleep 0.2; echo clean; exit' TERM; echo up; while :; do sleep 0.02; done";
@@ -120,12 +147,7 @@ fn orphans_are_reaped_while_the_command_runs() {
 #[test]
 fn stop_and_continue_reach_the_command() {
     let scratch = Scratch::new();
-    let mut step = scratch.start([
-        "--command",
-        "sh",
-        "-c",
-        "echo $$; while :; do sleep 0.02; done",
-    ]);
+    let mut step = scratch.start(["--command", "sh", "-c", "echo $$; exec sleep 1000"]);
     let child: i32 = step.line().parse().unwrap();
     let state = || {
         let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap();

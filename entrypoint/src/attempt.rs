@@ -11,6 +11,7 @@ use baton_protocol::invocation::Invocation;
 use baton_protocol::order::Verdict;
 use baton_protocol::{Reason, Timestamp};
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::unistd::Pid;
 
 use crate::facts::{Facts, now};
 use crate::probe::Readiness;
@@ -96,9 +97,14 @@ pub(crate) fn run(
             break ended;
         }
         let now = Instant::now();
+        // Taken also where nobody asks, or a long life full of orphans would fill the memory.
+        let orphans = runner.take_others();
+        if runner.is_stopping() {
+            readiness = None; // one that ends gets no new probe, whose end it would have to wait for
+        }
         if readiness
             .as_mut()
-            .is_some_and(|probe| is_ready(probe, &mut runner, setting, now))
+            .is_some_and(|probe| is_ready(probe, &orphans, setting, now))
         {
             readiness = None;
             setting.facts.emit(Fact::Ready { port: None });
@@ -163,13 +169,15 @@ fn sleep(
     deadline: Option<Instant>,
     next_look: Instant,
 ) {
-    let watches = !setting.call.wait.is_empty();
+    // Once the command is to end, no order matters any more; its events stay unread.
+    let watches = !setting.call.wait.is_empty() && !runner.is_stopping();
     let mut fds = vec![PollFd::new(setting.signals.as_fd(), PollFlags::POLLIN)];
     fds.extend(tees.iter().filter_map(Tee::poll_fd));
     fds.extend(
         setting
             .watch
             .fd()
+            .filter(|_| watches)
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
     );
     let due = [
@@ -183,15 +191,16 @@ fn sleep(
 
 fn is_ready(
     readiness: &mut Readiness<'_>,
-    runner: &mut Runner,
+    reaped: &[(Pid, Ended)],
     setting: &Setting<'_, '_>,
     now: Instant,
 ) -> bool {
-    let mut ready = readiness.tick(setting.inherited, now);
-    for (pid, how) in runner.take_others() {
-        ready |= readiness.reaped(pid, how, now);
+    // First what has ended: tick may start another.
+    let mut ready = false;
+    for (pid, how) in reaped {
+        ready |= readiness.reaped(*pid, *how, now);
     }
-    ready
+    ready || readiness.tick(setting.inherited, now)
 }
 
 fn reason_to_stop(

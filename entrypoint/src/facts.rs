@@ -128,7 +128,13 @@ impl Facts {
         self.write_termination(record, termination);
         if let Some(folder) = &self.folder {
             let (made, path) = (folder.join(".exit"), folder.join(layout::EXIT));
-            fs::write(&made, record.to_json())
+            // The command may have left anything under this name; opening its FIFO would hang.
+            let _ = fs::remove_file(&made);
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&made)
+                .and_then(|mut file| file.write_all(&record.to_json()))
                 .and_then(|()| fs::rename(&made, &path))
                 .map_err(|source| FactsError {
                     action: "write the final record",

@@ -65,7 +65,15 @@ impl Scratch {
     pub fn new(kept: bool) -> Result<Scratch, FolderError> {
         let below = std::env::temp_dir();
         let made = fs::canonicalize(&below)
-            .and_then(|below| tempfile::Builder::new().prefix("baton-").tempdir_in(below))
+            .and_then(|below| {
+                // Results, output and volumes are the user's alone.
+                use std::os::unix::fs::PermissionsExt;
+                let private = fs::Permissions::from_mode(0o700);
+                tempfile::Builder::new()
+                    .prefix("baton-")
+                    .permissions(private)
+                    .tempdir_in(below)
+            })
             .map_err(|source| FolderError::Scratch { below, source })?;
         Ok(Scratch {
             path: made.keep(),

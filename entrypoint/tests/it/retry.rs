@@ -129,32 +129,33 @@ fn retries_end() {
 
 #[test]
 fn a_cancel_or_a_signal_ends_the_delay_between_attempts() {
-    let scratch = Scratch::new();
-    let args = [
-        "--wait",
-        "order",
-        "--wait-content",
-        "1",
-        "--retries",
-        "3",
-        "--retry-delay",
-        "1h",
-        "--command",
-        "sh",
-        "-c",
-        "echo x; exit 4",
-    ];
-    scratch.write("order", "1");
-    let mut step = scratch.start(args);
-    assert_eq!(step.line(), "x");
-    scratch.replace("order", "-1");
-    assert_eq!(step.end().0, 1);
-    scratch.write("order", "1");
-    let mut step = scratch.start(args);
-    assert_eq!(step.line(), "x");
-    until("the delay", || crate::support::is_polling(step.pid()));
-    step.signal(libc::SIGTERM);
-    assert_eq!(step.end().0, 143);
+    for by_signal in [false, true] {
+        let scratch = Scratch::new();
+        let dir = scratch.step("s");
+        scratch.write("order", "1");
+        let args = [
+            ["--step-dir", "s", "--wait", "order", "--wait-content", "1"],
+            [
+                "--retries",
+                "3",
+                "--retry-delay",
+                "1h",
+                "--command",
+                "false",
+            ],
+        ];
+        let step = scratch.start(args.concat());
+        let waits = |fact: &Fact| matches!(fact, Fact::Retrying { .. });
+        until("the delay", || facts(&dir).iter().any(waits));
+        if by_signal {
+            step.signal(libc::SIGTERM);
+            assert_eq!(step.end().0, 143);
+        } else {
+            scratch.replace("order", "-1");
+            assert_eq!(step.end().0, 1);
+        }
+        assert_eq!(record(&dir).reason, Reason::Cancelled);
+    }
 }
 
 #[test]

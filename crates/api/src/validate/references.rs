@@ -34,6 +34,8 @@ pub(super) enum Use {
     Word,
     /// A text that the entrypoint resolves: results may be in it.
     Value,
+    /// A text of a condition: resolved as well, before there is anything of the step's own.
+    Condition,
     /// A text that nobody resolves at run time: parameters only.
     Fixed,
     /// The path of a captured stream: parameters, and the files of own results.
@@ -66,7 +68,9 @@ pub(super) fn text(
                 );
             }
             Part::Reference(written, Reference::StepResult(wanted)) => match usage {
-                Use::Word | Use::Value => step_result(&wanted, scope, path, report),
+                Use::Word | Use::Value | Use::Condition => {
+                    step_result(&wanted, scope, path, report)
+                }
                 Use::Fixed | Use::Capture => {
                     let message = format!(
                         "{written} has no meaning here; results reach a step by command, args, env and when"
@@ -75,7 +79,7 @@ pub(super) fn text(
                 }
             },
             Part::Reference(written, Reference::OwnPath(name)) => match usage {
-                Use::Fixed => {
+                Use::Fixed | Use::Condition => {
                     let message = format!("{written} has no meaning here");
                     report.at(path, message);
                 }

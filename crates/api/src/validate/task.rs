@@ -137,7 +137,13 @@ fn step(step: &Step, scope: Scope<'_>, path: &FieldPath, report: &mut Report) {
     results(&step.results, &path.key("results"), report);
     for (i, when) in step.when.iter().enumerate() {
         let path = path.key("when").index(i);
-        references::text(&when.input, Use::Value, scope, &path.key("input"), report);
+        references::text(
+            &when.input,
+            Use::Condition,
+            scope,
+            &path.key("input"),
+            report,
+        );
         if when.operator.is_none() {
             report.at(&path.key("operator"), "has to be in or notin");
         }
@@ -147,7 +153,7 @@ fn step(step: &Step, scope: Scope<'_>, path: &FieldPath, report: &mut Report) {
         for (i, value) in when.values.iter().enumerate() {
             references::text(
                 value,
-                Use::Value,
+                Use::Condition,
                 scope,
                 &path.key("values").index(i),
                 report,

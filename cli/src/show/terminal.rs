@@ -93,7 +93,7 @@ impl Terminal {
     pub fn flush(&mut self) {
         self.write_pending();
         if self.live && !self.status_shown && !self.status.is_empty() {
-            write_all(io::stderr(), self.status.as_bytes());
+            let _ = write_all(io::stderr(), self.status.as_bytes());
             self.status_shown = true;
         }
     }
@@ -105,7 +105,7 @@ impl Terminal {
 
     fn clear_status(&mut self) {
         if std::mem::take(&mut self.status_shown) {
-            write_all(io::stderr(), b"\r\x1b[K");
+            let _ = write_all(io::stderr(), b"\r\x1b[K");
         }
     }
 
@@ -118,12 +118,18 @@ impl Terminal {
         match self.pending.0 {
             To::Steps if self.steps_on_stdout => {
                 // `baton run x | head`: the steps go on, and what they print goes nowhere.
-                if !self.stdout_closed {
-                    self.stdout_closed = !write_all(io::stdout(), &bytes);
+                if !self.stdout_closed
+                    && let Err(e) = write_all(io::stdout(), &bytes)
+                {
+                    self.stdout_closed = true;
+                    if e.kind() != io::ErrorKind::BrokenPipe {
+                        let said = format!("baton: the steps' output is lost from here on: {e}\n");
+                        let _ = write_all(io::stderr(), said.as_bytes());
+                    }
                 }
             }
             To::Steps | To::Baton => {
-                write_all(io::stderr(), &bytes);
+                let _ = write_all(io::stderr(), &bytes);
             }
         }
     }
@@ -137,12 +143,9 @@ impl Drop for Terminal {
     }
 }
 
-/// Writes and flushes. Nothing can be done about a stream that takes nothing any more.
-fn write_all(mut stream: impl Write, bytes: &[u8]) -> bool {
-    stream
-        .write_all(bytes)
-        .and_then(|()| stream.flush())
-        .is_ok()
+/// Writes and flushes. Nothing can be done about a standard error that takes nothing any more.
+fn write_all(mut stream: impl Write, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).and_then(|()| stream.flush())
 }
 
 mod ioctl {

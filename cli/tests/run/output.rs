@@ -127,4 +127,25 @@ fn a_report_is_written() {
         "{}",
         ran.stderr
     );
+    assert!(!ran.stderr.contains("started"), "{}", ran.stderr);
+}
+
+#[test]
+fn output_that_cannot_be_written_is_no_silent_loss() {
+    let full = || std::fs::File::create("/dev/full").unwrap();
+    let bench = Bench::with(&task("t", "  steps: [{name: a, command: [echo, hi]}]\n"));
+    let run = |args: &[&str]| {
+        let mut command = bench.command(&[&["run", "t.yaml"], args].concat());
+        finish(command.stdout(full()).spawn().unwrap())
+    };
+    let ran = run(&[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("output is lost"), "{}", ran.stderr);
+    let ran = run(&["-o", "json"]);
+    assert_eq!(ran.code, 125, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("cannot write the JSON"),
+        "{}",
+        ran.stderr
+    );
 }

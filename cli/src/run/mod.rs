@@ -63,6 +63,10 @@ pub fn run(args: &args::Run, children: &Children) -> i32 {
         runs: Vec::new(),
         count: documents.len(),
     };
+    if let Err(e) = session.try_reports() {
+        complain(&mut terminal, &format!("cannot write the report: {e:#}"));
+        return exit::FAILED;
+    }
     let (exit_code, not_run) = session.run_all(&documents);
     let runs = session.runs;
     if json_wanted {
@@ -71,7 +75,15 @@ pub fn run(args: &args::Run, children: &Children) -> i32 {
             runs,
             not_run,
         };
-        print_json(&document);
+        if let Err(e) = print_json(&document) {
+            complain(&mut terminal, &format!("cannot write the JSON: {e}"));
+            // What was asked for and is not there is a failure, if the only one.
+            return if exit_code == 0 {
+                exit::FAILED
+            } else {
+                exit_code
+            };
+        }
     }
     exit_code
 }
@@ -99,13 +111,16 @@ fn complain(terminal: &mut Terminal, what: &str) {
     terminal.flush();
 }
 
-fn print_json(document: &json::Document) {
-    use std::io::Write;
+fn print_json(document: &json::Document) -> std::io::Result<()> {
+    use std::io::{ErrorKind, Write};
     let mut text = serde_json::to_vec_pretty(document).unwrap_or_default();
     text.push(b'\n');
-    // A reader that has gone does not want it.
     let mut out = std::io::stdout();
-    let _ = out.write_all(&text).and_then(|()| out.flush());
+    match out.write_all(&text).and_then(|()| out.flush()) {
+        // A reader that has gone does not want it.
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// The runs of all documents.
@@ -161,9 +176,15 @@ impl Session<'_> {
             logs: self.args.report.is_some(),
         };
         let (children, terminal) = (self.children, &mut *self.terminal);
-        let story = task::run(task, source, base, &options, children, terminal)?;
+        let over = task::run(task, source, base, &options, children, terminal)?;
+        let mut story = over.story;
         let code = story.exit_code();
+        // First of all how it went: others may let themselves be waited for.
         self.conclude(&story);
+        if let Some(callbacks) = over.callbacks {
+            let lost = task::deliver(callbacks, self.children, self.terminal);
+            story.notes.extend(lost);
+        }
         self.runs.push(json::task(&story));
         Ok(self.report(index, code, || facts::facts(&story)))
     }
@@ -190,6 +211,22 @@ impl Session<'_> {
         self.terminal.flush();
         self.runs.push(job::json(&story));
         Ok(self.report(index, story.exit_code(), || Some(job::facts(&story))))
+    }
+
+    /// Makes sure that the reports can be written, before hours are spent on what they are to tell.
+    fn try_reports(&self) -> anyhow::Result<()> {
+        use anyhow::Context;
+        let Some(file) = &self.args.report else {
+            return Ok(());
+        };
+        for index in 0..self.count {
+            let file = numbered(file, index, self.count);
+            let mut open = std::fs::OpenOptions::new();
+            open.append(true).create(true);
+            open.open(&file)
+                .with_context(|| file.display().to_string())?;
+        }
+        Ok(())
     }
 
     /// Writes the report, where one is asked for, and gives the exit code.

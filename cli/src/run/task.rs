@@ -85,7 +85,16 @@ fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> RunError {
     move |source| RunError::Io { action, source }
 }
 
-/// Runs a task and tells its story. `base` is the folder that its steps start in.
+/// A task that is over.
+#[derive(Debug)]
+pub struct Over {
+    /// Its story.
+    pub story: Story,
+    /// What still has to be told to others: for [`deliver`].
+    pub callbacks: Option<Callbacks>,
+}
+
+/// Runs a task to its end. `base` is the folder that its steps start in.
 ///
 /// # Errors
 /// Where it cannot be set up, or the machinery fails; nothing of it runs then any more.
@@ -96,7 +105,7 @@ pub fn run(
     options: &Options<'_>,
     children: &Children,
     terminal: &mut Terminal,
-) -> Result<Story, RunError> {
+) -> Result<Over, RunError> {
     // Until its processes run there is nothing to cancel, but something to tidy up.
     children.tell(|told| {
         if let Told::Stop { nth: 3.., .. } = told {
@@ -115,7 +124,7 @@ fn run_to_its_end(
     options: &Options<'_>,
     children: &Children,
     terminal: &mut Terminal,
-) -> Result<Story, RunError> {
+) -> Result<Over, RunError> {
     let ready = prepare(task, source, base, options)?;
     let name = ready.story.task.clone();
     let callbacks = match ready.sinks.is_empty() {
@@ -143,9 +152,6 @@ fn run_to_its_end(
     }
     let told = story.notes.len();
     collect_results(&root, &mut story);
-    if let Some(callbacks) = callbacks {
-        story.notes.extend(deliver(callbacks, children, terminal));
-    }
     if options.keep {
         story
             .notes
@@ -157,11 +163,12 @@ fn run_to_its_end(
     for note in story.notes.iter().skip(told) {
         warn(terminal, note);
     }
-    Ok(story)
+    Ok(Over { story, callbacks })
 }
 
-/// Waits until the callbacks are delivered, or somebody has enough of it. Gives what did not arrive.
-fn deliver(callbacks: Callbacks, children: &Children, terminal: &mut Terminal) -> Vec<String> {
+/// Waits until the callbacks are delivered, or somebody has enough of it. Says and gives what did not
+/// arrive.
+pub fn deliver(callbacks: Callbacks, children: &Children, terminal: &mut Terminal) -> Vec<String> {
     enum Over {
         Delivered(Vec<String>),
         Enough,
@@ -183,10 +190,16 @@ fn deliver(callbacks: Callbacks, children: &Children, terminal: &mut Terminal) -
         terminal.flush();
         news.recv()
     });
-    match first {
+    children.tell_nobody();
+    let complaints = match first {
         Ok(Over::Delivered(complaints)) => complaints,
         Ok(Over::Enough) | Err(_) => vec!["callbacks were given up".to_owned()],
+    };
+    for complaint in &complaints {
+        warn(terminal, complaint);
     }
+    terminal.flush();
+    complaints
 }
 
 /// A run whose processes are started.

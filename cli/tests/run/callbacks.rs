@@ -105,6 +105,29 @@ fn events_arrive_in_order_signed_and_again_where_they_were_refused() {
 }
 
 #[test]
+fn a_secret_from_the_environment_signs_and_is_hidden_from_the_steps() {
+    let (url, requests) = receiver(|_| "204 Yes");
+    let bench = Bench::with(&task(
+        "t",
+        &format!(
+            "  steps: [{{name: a, script: 'echo \"secret: $HOOK_SECRET_OF_TEST.\"'}}]
+  callbacks: [{{url: '{url}', secret: {{env: HOOK_SECRET_OF_TEST}}}}]
+"
+        ),
+    ));
+    let mut command = bench.command(&["run", "t.yaml"]);
+    command.env("HOOK_SECRET_OF_TEST", "never to be seen");
+    let ran = finish(command.spawn().unwrap());
+    assert_eq!(ran.stdout, "a | secret: .\n", "{}", ran.stderr);
+    let signed = |h: &String| h.starts_with("webhook-signature: v1,");
+    assert!(
+        requests
+            .try_iter()
+            .all(|request| request.headers.iter().any(signed))
+    );
+}
+
+#[test]
 fn a_receiver_that_is_not_there_is_told_of_and_can_be_given_up() {
     // A port that nobody listens on: it was ours a moment ago.
     let port = TcpListener::bind("127.0.0.1:0")
@@ -122,16 +145,16 @@ fn a_receiver_that_is_not_there_is_told_of_and_can_be_given_up() {
     ));
     let mut child = bench.command(&["run", "t.yaml"]).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("waiting for callbacks") {
-        line.clear();
-        assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
+    let mut before = String::new();
+    while !before.contains("waiting for callbacks") {
+        assert_ne!(stderr.read_line(&mut before).unwrap(), 0);
     }
+    // How it went is said before anybody is waited for.
+    assert!(before.contains("task t: Succeeded"), "{before}");
     signal(&child, Signal::SIGINT);
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("callbacks were given up"), "{rest}");
-    assert!(rest.contains("task t: Succeeded"), "{rest}");
     assert_eq!(finish(child).code, 0);
     assert!(bench.leftovers().is_empty());
 }

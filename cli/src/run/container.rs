@@ -109,6 +109,8 @@ pub struct Setup {
     pub invocation: Invocation,
     /// What it finds in its environment, besides what we have ourselves.
     pub env: Vec<(String, OsString)>,
+    /// Variables of ours that it does not get: the callbacks' secrets.
+    pub hidden: Vec<String>,
     /// Where it starts.
     pub cwd: PathBuf,
 }
@@ -172,6 +174,7 @@ pub fn setup(
         }
     }
     Ok(Setup {
+        hidden: Vec::new(),
         invocation,
         env: env.into_iter().collect(),
         cwd,
@@ -191,9 +194,11 @@ impl Setup {
         };
         // One pipe for both streams: their lines stay in order.
         let err = out.try_clone()?;
+        command.arg0("entrypoint").args(self.invocation.to_args());
+        for name in &self.hidden {
+            command.env_remove(name);
+        }
         command
-            .arg0("entrypoint")
-            .args(self.invocation.to_args())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.cwd)
             .stdin(Stdio::null())

@@ -69,7 +69,13 @@ pub(super) fn prepare(
         root,
         termination_message: None,
     };
-    let setups = containers(task)
+    let secrets = task
+        .spec()
+        .callbacks
+        .iter()
+        .filter_map(|c| c.secret.as_ref()?.env.clone());
+    let hidden: Vec<_> = secrets.collect();
+    let mut setups = containers(task)
         .zip(environments(task, &places))
         .zip(invocations(task, &places))
         .map(|((container, env), call)| {
@@ -83,6 +89,9 @@ pub(super) fn prepare(
             )
         })
         .collect::<Result<Vec<_>, _>>()?;
+    for setup in &mut setups {
+        setup.hidden.clone_from(&hidden);
+    }
     let mut story = Story::new(task.task().metadata.display_name(), source, &plan);
     for (step, command) in story.steps.iter_mut().zip(commands(task)) {
         step.command = command;

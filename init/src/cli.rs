@@ -3,11 +3,18 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use baton_protocol::time::{DurationError, parse_duration};
 use lexopt::{Arg, Parser};
 
 use crate::install;
+use crate::run;
 use crate::seed;
+use crate::status;
+use crate::workspace;
+
+const SUBCOMMANDS: &[&str] = &["install", "seed", "run", "workspace", "status"];
 
 /// Most threads that one may ask for.
 const MAX_THREADS: usize = 64;
@@ -15,26 +22,7 @@ const MAX_THREADS: usize = 64;
 const MAX_VERSION: usize = 256;
 
 /// What `--help` prints.
-pub const HELP: &str = "\
-init places Baton's tools and seeds a user's volume.
-
-  init install --to DIR [--from DIR]
-      Copies `entrypoint` and `init` to DIR. They are taken from the folder that this
-      `init` is in, or from the one that --from names.
-
-  init seed --from SOURCE --to DIR [options]
-      Puts what SOURCE holds (a folder, a tar, tar.gz or tar.zst file) into DIR, once.
-      Later runs follow a newer SOURCE where the user changed nothing.
-      --version TEXT   names what SOURCE is; the same name again means nothing to do
-      --adopt          accept data in DIR that was not seeded: keep it, add what is missing
-      --prune          remove what SOURCE no longer has and the user never touched
-      --dry-run        only print what would be done
-      --sync           wait until the disk has it all
-      --threads N      copy with at most N threads
-      --quiet          no progress and no list of changes
-
-Exit codes: 0 done, 1 not done (the message says why), 2 called in a wrong way.
-";
+pub const HELP: &str = include_str!("help.txt");
 
 /// What is asked for.
 #[derive(Debug)]
@@ -43,6 +31,12 @@ pub enum Command {
     Install(install::Options),
     /// `init seed`
     Seed(seed::Options),
+    /// `init run`
+    Run(run::Options),
+    /// `init workspace`
+    Workspace(Box<workspace::args::Options>),
+    /// `init status`
+    Status(status::Options),
     /// `--help`
     Help,
     /// `--version`, before any subcommand
@@ -64,14 +58,27 @@ pub enum UsageError {
     /// A value that makes no sense.
     #[error("{0} {1}")]
     Value(&'static str, &'static str),
+    /// A duration that cannot be read.
+    #[error("{0}: {1}")]
+    Duration(&'static str, DurationError),
     /// Something is missing.
     #[error("{0}")]
     Missing(&'static str),
 }
 
-/// What was probably meant.
-#[derive(Debug)]
+/// What was probably meant, to be put behind a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suggestion(Option<String>);
+
+impl Suggestion {
+    /// No idea.
+    pub const NONE: Suggestion = Suggestion(None);
+}
+
+/// The candidate that is most like `word`, if one is much like it.
+pub(crate) fn suggest(word: &str, candidates: &[&str]) -> Suggestion {
+    Suggestion(nearest(word, candidates).map(|meant| format!("`{meant}`")))
+}
 
 impl std::fmt::Display for Suggestion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -90,17 +97,20 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
     let mut parser = Parser::from_args(args);
     match parser.next()? {
         None => Err(UsageError::Missing(
-            "a subcommand is missing: install or seed (see init --help)",
+            "a subcommand is missing: install, seed, run, workspace or status (see init --help)",
         )),
         Some(Arg::Long("help") | Arg::Short('h')) => Ok(Command::Help),
         Some(Arg::Long("version") | Arg::Short('V')) => Ok(Command::Version),
         Some(Arg::Value(word)) => match word.to_str() {
             Some("install") => install_options(&mut parser),
             Some("seed") => seed_options(&mut parser),
+            Some("run") => run::parse(&mut parser),
+            Some("workspace") => workspace::args::parse(&mut parser),
+            Some("status") => status::parse(&mut parser),
             Some("help") => Ok(Command::Help),
             _ => {
                 let word = word.to_string_lossy().into_owned();
-                let meant = nearest(&word, &["install", "seed"]);
+                let meant = nearest(&word, SUBCOMMANDS);
                 Err(UsageError::Subcommand(
                     word,
                     Suggestion(meant.map(|m| format!("init {m}"))),
@@ -183,12 +193,12 @@ fn seed_options(parser: &mut Parser) -> Result<Command, UsageError> {
 }
 
 /// Waiting for a disk or a server takes more threads than there are cores.
-fn default_threads() -> usize {
+pub(crate) fn default_threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (2 * cores).clamp(2, 16)
 }
 
-fn path(option: &'static str, parser: &mut Parser) -> Result<PathBuf, UsageError> {
+pub(crate) fn path(option: &'static str, parser: &mut Parser) -> Result<PathBuf, UsageError> {
     let value = parser.value()?;
     match value.is_empty() {
         true => Err(UsageError::Value(option, "takes a path that is not empty")),
@@ -196,7 +206,22 @@ fn path(option: &'static str, parser: &mut Parser) -> Result<PathBuf, UsageError
     }
 }
 
-fn unknown(subcommand: &'static str, options: &[&str], arg: Arg<'_>) -> UsageError {
+pub(crate) fn text(option: &'static str, parser: &mut Parser) -> Result<String, UsageError> {
+    let value = parser.value()?.into_string();
+    value.map_err(|_| UsageError::Value(option, "takes text in UTF-8"))
+}
+
+pub(crate) fn duration(option: &'static str, parser: &mut Parser) -> Result<Duration, UsageError> {
+    parse_duration(&text(option, parser)?).map_err(|e| UsageError::Duration(option, e))
+}
+
+/// The words behind `--`, or from the first one that is no option: a command, byte for byte.
+pub(crate) fn command(first: OsString, parser: &mut Parser) -> Result<Vec<OsString>, UsageError> {
+    let rest = parser.raw_args()?;
+    Ok([first].into_iter().chain(rest).collect())
+}
+
+pub(crate) fn unknown(subcommand: &'static str, options: &[&str], arg: Arg<'_>) -> UsageError {
     match arg {
         Arg::Long(name) => {
             let meant = nearest(name, options);
@@ -211,7 +236,7 @@ fn unknown(subcommand: &'static str, options: &[&str], arg: Arg<'_>) -> UsageErr
 }
 
 /// The candidate that few edits away from `word`.
-fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let distance = |c: &&&str| edits(word.as_bytes(), c.as_bytes());
     let best = candidates.iter().min_by_key(distance)?;
     (word.len() <= 64 && distance(&best) <= 2.min(best.len() / 2 + 1)).then_some(best)
@@ -279,7 +304,7 @@ mod tests {
             (&["install", "x"], "unexpected argument \"x\""),
             (
                 &[],
-                "a subcommand is missing: install or seed (see init --help)",
+                "a subcommand is missing: install, seed, run, workspace or status (see init --help)",
             ),
         ] {
             assert_eq!(error(args), text, "{args:?}");

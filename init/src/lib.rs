@@ -5,12 +5,16 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::process::ExitCode;
 
 pub mod cli;
 pub mod install;
+pub mod run;
 pub mod seed;
+pub mod status;
+pub mod workspace;
 
+use baton_pid1::Inherited;
+use baton_pid1::signals::Runtime;
 use cli::Command;
 use seed::Outcome;
 use seed::plan::Verb;
@@ -24,31 +28,54 @@ const USAGE: u8 = 2;
 /// Lines of one kind that a log gets; a dry run prints all.
 const MAX_LINES: usize = 100;
 
-/// Runs `init` with its arguments, the program's name left out.
-pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let done = match cli::parse(args) {
+/// Runs `init` with its arguments, the program's name left out, and gives the exit code. To be called
+/// first thing in `main`, while the process has one thread.
+pub fn main(args: Vec<OsString>) -> i32 {
+    baton_pid1::stdio::reserve();
+    let inherited = match Inherited::capture(Runtime::Bare) {
+        Ok(inherited) => inherited,
         Err(e) => {
             say(&e.to_string());
-            return ExitCode::from(USAGE);
+            return FAILED.into();
         }
-        Ok(Command::Help) => {
-            print(cli::HELP);
-            Ok(())
+    };
+    let command = match cli::parse(args.iter().cloned()) {
+        Ok(command) => command,
+        Err(e) => {
+            say(&e.to_string());
+            return USAGE.into();
         }
-        Ok(Command::Version) => {
-            print(concat!("init ", env!("CARGO_PKG_VERSION"), "\n"));
-            Ok(())
-        }
-        Ok(Command::Install(options)) => install(&options),
-        Ok(Command::Seed(options)) => seed(&options),
+    };
+    let done = match command {
+        Command::Run(options) => return run::run(options, &inherited),
+        Command::Workspace(options) => return workspace::run(&options, &inherited),
+        // As PID 1 it would be deaf to SIGTERM: the kernel passes PID 1 no signal that it does not
+        // handle.
+        Command::Seed(_) if std::process::id() == 1 => return run::myself(args, &inherited),
+        other => inherited
+            .release()
+            .map_err(|e| e.to_string())
+            .and_then(|()| carry_out(other)),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(message) => {
             say(&message);
-            ExitCode::from(FAILED)
+            FAILED.into()
         }
     }
+}
+
+fn carry_out(command: Command) -> Result<(), String> {
+    match command {
+        Command::Help => print(cli::HELP),
+        Command::Version => print(concat!("init ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Install(options) => install(&options)?,
+        Command::Seed(options) => seed(&options)?,
+        Command::Status(options) => print(&status::show(&options)?),
+        Command::Run(_) | Command::Workspace(_) => {}
+    }
+    Ok(())
 }
 
 fn install(options: &install::Options) -> Result<(), String> {

@@ -180,6 +180,14 @@ pub fn run(options: &Options, say: &dyn Fn(&str)) -> Result<Report, Error> {
     Ok(report)
 }
 
+/// Whether a seed would find nothing to do. Writes nothing.
+///
+/// # Errors
+/// Where the source or the target cannot be read.
+pub fn is_current(options: &Options) -> Result<bool, Error> {
+    glance(options, &Source::open(&options.from)?)
+}
+
 /// Whether the volume has all of it already, and no trace of an interrupted run. Writes nothing.
 fn glance(options: &Options, source: &Source) -> Result<bool, Error> {
     let Some(target) = Target::open(&options.to)? else {

@@ -1,7 +1,7 @@
 //! One run of the command, from its start until nothing of it is left.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use baton_pid1::reap::Usage;
 use baton_pid1::runner::Policy;
@@ -18,6 +18,10 @@ use crate::probe::Readiness;
 use crate::tee::{Tee, TeeError};
 use crate::turn::timeout;
 use crate::watch::Watch;
+
+/// How long a console may take nothing, once the command was told to stop: the record of that has to be
+/// written before somebody kills us for being late.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// Why the command was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +136,7 @@ pub(crate) fn run(
     };
     // A SIGTERM that came together with the command's end.
     let cause = cause.or(runner.asked_by_signal().then_some(Cause::Signal));
-    drain(&mut tees, setting.signals);
+    drain(&mut tees, setting.signals, cause.map(|_| STUCK));
     let mut trouble: Vec<_> = tees
         .iter()
         .filter_map(Tee::trouble)
@@ -267,15 +271,22 @@ fn open_tees(
 }
 
 /// Moves what is left in the pipes. A writer that is still there delays nothing: what is not in the
-/// pipe yet is not waited for.
-fn drain(tees: &mut [Tee], signals: &mut Signals) {
+/// pipe yet is not waited for. A console that takes nothing for as long as `patience` is given up.
+fn drain(tees: &mut [Tee], signals: &mut Signals, patience: Option<Duration>) {
+    let until = || patience.and_then(|patience| Instant::now().checked_add(patience));
+    let mut given_up = until();
     loop {
         let moved = tees.iter_mut().fold(false, |moved, tee| tee.pump() | moved);
         if moved {
+            given_up = until();
             continue;
         }
         if !tees.iter().any(Tee::is_behind) {
             return;
+        }
+        if given_up.is_some_and(|end| Instant::now() >= end) {
+            tees.iter_mut().for_each(Tee::abandon);
+            continue;
         }
         let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
         fds.extend(
@@ -283,7 +294,7 @@ fn drain(tees: &mut [Tee], signals: &mut Signals) {
                 .filter(|tee| tee.is_behind())
                 .filter_map(Tee::poll_fd),
         );
-        let _ = poll(&mut fds, timeout(None));
+        let _ = poll(&mut fds, timeout(given_up));
         while let Some(signal) = signals.take() {
             if signal == libc::SIGTERM {
                 tees.iter_mut().for_each(Tee::abandon);

@@ -266,3 +266,26 @@ fn a_stuck_reader_does_not_hold_back_the_end() {
     let mut running = running;
     crate::support::wait_for(&mut running.child);
 }
+
+#[test]
+fn a_stuck_reader_does_not_hold_back_a_timeout() {
+    let scratch = Scratch::new();
+    let dir = scratch.step("s");
+    let mut command = scratch.entrypoint([
+        "--out",
+        "f",
+        "--step-dir",
+        "s",
+        "--timeout",
+        "100ms",
+        "--grace",
+        "50ms",
+        "--command",
+        "yes",
+    ]);
+    command.stdout(Stdio::piped());
+    let mut running = Running::start(command);
+    let status = crate::support::wait_for(&mut running.child);
+    assert_eq!(status.code(), Some(124));
+    assert_eq!(record(&dir).reason, baton_protocol::Reason::TimedOut);
+}

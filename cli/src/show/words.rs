@@ -79,7 +79,6 @@ pub fn advice(record: &Record) -> Option<&'static str> {
             "the program is not on this machine or not on PATH: images are not used here; install it, \
              or set PATH with --env",
         ),
-        (Reason::StartError, exit::NOT_EXECUTABLE) => Some("make it executable: chmod +x"),
         (Reason::Error, exit::NOT_FOUND) => {
             Some("exit code 127 of a shell means that a command was not found on this machine")
         }

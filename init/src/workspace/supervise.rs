@@ -401,11 +401,14 @@ impl<'a> Supervisor<'a> {
             Ended::Exited(0) if !daemon => {}
             Ended::Exited(code) => self.say(&format!("{service} exited with code {code}")),
         }
-        self.emit(Fact::ServiceDied {
-            service,
-            exit_code: how.code(),
-            signal,
-        });
+        let succeeded = !daemon && how == Ended::Exited(0);
+        if !succeeded {
+            self.emit(Fact::ServiceDied {
+                service,
+                exit_code: how.code(),
+                signal,
+            });
+        }
         let code = how.code();
         self.tell(Event::Ended { index, code });
     }

@@ -219,6 +219,8 @@ struct World {
     died_at: HashMap<Index, Instant>,
     starts: HashMap<Index, Vec<Instant>>,
     stopping: Option<Instant>,
+    /// All are dead, and the plan is told of one after the other.
+    killed: bool,
     exit: Option<i32>,
 }
 
@@ -261,7 +263,7 @@ impl World {
             Action::GiveUp(index) => self.given_up.push(index),
             Action::Stopping(_) => self.stopping = Some(self.now),
             Action::Terminate(index) => {
-                assert!(self.running.contains_key(&index));
+                assert!(self.killed || self.running.contains_key(&index));
                 for other in self.running.keys() {
                     let needs = &self.services[*other].needs;
                     assert!(!needs.contains(&index), "{other} still needs {index}");
@@ -269,6 +271,7 @@ impl World {
             }
             Action::KillAll => {
                 assert!(self.stopping.is_some());
+                self.killed = true;
                 let all: Vec<_> = self.running.drain().collect();
                 events.extend(all.into_iter().map(|(index, _)| ended(index, 137)));
                 events.push_back(Event::Childless);
@@ -328,6 +331,7 @@ proptest! {
             died_at: HashMap::new(),
             starts: HashMap::new(),
             stopping: None,
+            killed: false,
             exit: None,
         };
         world.tell(Event::Begin);

@@ -145,7 +145,7 @@ fn run_to_its_end(
         logs: options.logs,
         failed: None,
     };
-    let callbacks = follow(live, children, callbacks, &mut shown, terminal)?;
+    let callbacks = follow(live, &root, children, callbacks, &mut shown, terminal)?;
     let mut story = shown.story;
     if let Some(e) = shown.failed {
         return Err(e.into());
@@ -278,6 +278,7 @@ fn spawn_all(
 /// Drives the run to its end, and shows it.
 fn follow(
     live: Live,
+    root: &Path,
     children: &Children,
     callbacks: Option<Callbacks>,
     shown: &mut Shown,
@@ -289,12 +290,12 @@ fn follow(
         news,
     } = live;
     let say = reader.handle();
-    let theirs = (say.clone(), children.clone());
+    let theirs = (root.to_owned(), say.clone(), children.clone());
     let driver = std::thread::Builder::new()
         .name("node".into())
         .spawn(move || {
-            let (say, children) = theirs;
-            drive(&mut node, &say, &children, callbacks.as_ref());
+            let (root, say, children) = theirs;
+            drive(&mut node, &root, &say, &children, callbacks.as_ref());
             callbacks
         })
         .map_err(io("start the thread that hands over"))?;
@@ -305,7 +306,14 @@ fn follow(
 }
 
 /// The node's thread: hands over until the task is over, then sees that nothing is left of it.
-fn drive(node: &mut Node, say: &Handle<Said>, children: &Children, callbacks: Option<&Callbacks>) {
+fn drive(
+    node: &mut Node,
+    root: &Path,
+    say: &Handle<Said>,
+    children: &Children,
+    callbacks: Option<&Callbacks>,
+) {
+    let handle = node.handle();
     let ended = node.run(|notice| {
         match &notice {
             baton_node::Notice::Kill { number } => children.kill(*number),
@@ -314,9 +322,19 @@ fn drive(node: &mut Node, say: &Handle<Said>, children: &Children, callbacks: Op
                     callbacks.tell(notice);
                 }
             }
+            // The node tries again, for ever; but a folder that a step removed does not come back.
+            baton_node::Notice::Trouble { .. } if is_gone(root) => handle.stop(),
             baton_node::Notice::Bad { .. } | baton_node::Notice::Trouble { .. } => {}
         }
         say.say(Said::Notice(notice));
+    });
+    let ended = ended.map_err(|e| match e {
+        NodeError::Stopped if is_gone(root) => NodeError::Io {
+            action: "go on without the scratch folder",
+            path: root.to_owned(),
+            source: std::io::Error::other("it was removed, maybe by a step"),
+        },
+        other => other,
     });
     match ended {
         Ok(_) => children.settle(PATIENCE),
@@ -327,6 +345,10 @@ fn drive(node: &mut Node, say: &Handle<Said>, children: &Children, callbacks: Op
         }
     };
     say.stop();
+}
+
+fn is_gone(root: &Path) -> bool {
+    !root.join(baton_protocol::layout::TURNS).is_dir()
 }
 
 fn collect_results(root: &Path, story: &mut Story) {

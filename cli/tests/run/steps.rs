@@ -284,3 +284,21 @@ fn a_script_of_a_megabyte() {
         ran.stderr
     );
 }
+
+#[test]
+fn a_step_that_removes_the_orders_ends_the_run() {
+    let bench = Bench::with(&task(
+        "t",
+        "  steps:
+  - {name: a, script: 'rm -rf \"$TMPDIR\"/baton-*/baton/turns'}
+  - {name: b, command: [echo, b]}
+",
+    ));
+    let ran = bench.run(&[]);
+    assert_eq!(ran.code, 125, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("it was removed, maybe by a step"),
+        "{}",
+        ran.stderr
+    );
+}

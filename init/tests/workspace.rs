@@ -406,7 +406,9 @@ fn mistakes_start_nothing_and_are_named() {
 
 /// Inside a PID namespace of its own, so that `init` is PID 1.
 fn as_pid_1(script: &str) -> ExitStatus {
+    let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new("unshare")
+        .current_dir(folder.path())
         .args([
             "--pid",
             "--fork",
@@ -440,7 +442,7 @@ fn as_pid_1_orphans_are_reaped_and_nothing_outlives_it() {
         as_pid_1(&run.replace("$((n+1))", "\\$((n+1))").replace("$n", "\\$n")).code(),
         Some(6)
     );
-    let workspace = "exec $INIT workspace --state /tmp/baton-$$-state --restart never -- sh -c 'setsid sleep 1000 & exit 4'";
+    let workspace = "exec $INIT workspace --state state --restart never -- sh -c 'setsid sleep 1000 & exit 4'";
     let ended = as_pid_1(workspace);
     assert_eq!((ended.code(), ended.signal()), (Some(4), None));
 }

@@ -329,3 +329,20 @@ fn nothing_starts_where_a_container_has_no_command() {
     assert!(said.contains("container c has no command"), "{said}");
     assert!(!place.0.path().join("ran").exists());
 }
+
+#[test]
+fn a_native_sidecar_is_refused_before_anything_starts() {
+    let manifest = job("", "Never", "echo hi").replace(
+        "      containers:",
+        "      initContainers: [{name: s, command: [sleep, '60'], restartPolicy: Always}]
+      containers:",
+    );
+    let output = Place::new().run(&manifest, &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("init container s has restartPolicy"),
+        "{said}"
+    );
+    assert!(output.stdout.is_empty());
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use baton_api::Job;
 
 use super::setup::containers;
-use crate::run::notes::{of_volumes, without_cluster};
+use crate::run::notes::{of_fields, of_volumes};
 
 /// Everything of a Job that is accepted and does nothing here, a line each.
 pub(super) fn notes(job: &Job) -> Vec<String> {
@@ -20,9 +20,7 @@ pub(super) fn notes(job: &Job) -> Vec<String> {
     if spec.ttl_seconds_after_finished.is_some() {
         native.insert("ttlSecondsAfterFinished");
     }
-    if !native.is_empty() {
-        notes.push(without_cluster(native));
-    }
+    notes.extend(of_fields(native));
     let mounts = containers(pod).flat_map(|c| &c.volume_mounts);
     notes.extend(of_volumes(&pod.volumes, mounts));
     notes

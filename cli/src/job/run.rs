@@ -39,6 +39,12 @@ pub enum JobError {
         "container {0} has no command; without a cluster there is no image that could bring one"
     )]
     NoCommand(String),
+    /// An init container that never ends: its pod would wait for it for ever.
+    #[error(
+        "init container {0} has restartPolicy: Always, which makes it a sidecar; Jobs have none here: \
+         write a Task with sidecars"
+    )]
+    Sidecar(String),
     /// [`BACKOFF_ENV`].
     #[error("{BACKOFF_ENV}: {0}")]
     Backoff(time::DurationError),
@@ -148,6 +154,13 @@ fn spec(job: &Manifest) -> Result<Spec, JobError> {
     let empty = setup::containers(pod).find(|c| c.command.is_empty());
     if let Some(container) = empty {
         return Err(JobError::NoCommand(container.name.clone()));
+    }
+    let sidecar = pod
+        .init_containers
+        .iter()
+        .find(|c| c.restart_policy.as_ref().is_some_and(|p| p == "Always"));
+    if let Some(container) = sidecar {
+        return Err(JobError::Sidecar(container.name.clone()));
     }
     let mut spec = Spec::of(&job.spec);
     if let Ok(text) = std::env::var(BACKOFF_ENV) {

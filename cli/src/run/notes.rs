@@ -36,9 +36,7 @@ pub fn notes(task: &Rendered) -> Vec<String> {
             .into_iter()
             .filter_map(|(name, given)| given.then_some(name)),
     );
-    if !native.is_empty() {
-        notes.push(without_cluster(native));
-    }
+    notes.extend(of_fields(native));
     let mounts = steps()
         .flat_map(|s| &s.volume_mounts)
         .chain(spec.sidecars.iter().flat_map(|s| &s.volume_mounts));
@@ -46,11 +44,36 @@ pub fn notes(task: &Rendered) -> Vec<String> {
     notes
 }
 
-/// `resources, securityContext have no meaning without a cluster`
-pub fn without_cluster(fields: BTreeSet<&str>) -> String {
-    let verb = if fields.len() == 1 { "has" } else { "have" };
-    let list: Vec<_> = fields.into_iter().collect();
-    format!("{} {verb} no meaning without a cluster", list.join(", "))
+/// Fields that decide how things go in a cluster, and are not followed here.
+const NOT_FOLLOWED: &[&str] = &[
+    "backoffLimitPerIndex",
+    "envFrom",
+    "lifecycle",
+    "livenessProbe",
+    "maxFailedIndexes",
+    "podFailurePolicy",
+    "startupProbe",
+    "successPolicy",
+];
+
+/// `resources, securityContext have no meaning without a cluster`, and another line for fields whose
+/// absence may be felt.
+pub fn of_fields(fields: BTreeSet<&str>) -> Vec<String> {
+    let (felt, meaningless): (Vec<_>, Vec<_>) = fields
+        .into_iter()
+        .partition(|field| NOT_FOLLOWED.contains(field));
+    let line = |fields: Vec<&str>, one: &str, more: &str, what: &str| {
+        let verb = if fields.len() == 1 { one } else { more };
+        (!fields.is_empty()).then(|| format!("{} {verb} {what}", fields.join(", ")))
+    };
+    let meaningless = line(meaningless, "has", "have", "no meaning without a cluster");
+    let felt = line(
+        felt,
+        "is",
+        "are",
+        "not followed here: in a cluster it may go otherwise",
+    );
+    meaningless.into_iter().chain(felt).collect()
 }
 
 /// What volumes and mounts ask for that folders do not give.
@@ -112,6 +135,7 @@ spec:
     image: gcc
     command: ['true']
     resources: {}
+    envFrom: []
   volumes:
   - {name: w, emptyDir: {}}
   - {name: c, configMap: {name: c}}
@@ -131,6 +155,7 @@ spec:
             [
                 "image is not used: the steps run with this machine's programs",
                 "resources, securityContext have no meaning without a cluster",
+                "envFrom is not followed here: in a cluster it may go otherwise",
                 "volume c (configMap) is an empty folder here",
                 "readOnly is not kept: w can be written",
             ]

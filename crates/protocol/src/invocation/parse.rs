@@ -234,7 +234,13 @@ fn json<T: serde::de::DeserializeOwned>(
     option: &'static str,
     parser: &mut lexopt::Parser,
 ) -> Result<T, UsageError> {
-    serde_json::from_str(&text(option, parser)?).map_err(|e| value_error(option, e.to_string()))
+    let text = text(option, parser)?;
+    serde_json::from_str(&text).map_err(|e| {
+        value_error(
+            option,
+            format!("{text:?} is not the JSON that it takes: {e}"),
+        )
+    })
 }
 
 fn probe_command(parser: &mut lexopt::Parser) -> Result<Vec<String>, UsageError> {

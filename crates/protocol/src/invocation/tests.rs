@@ -69,7 +69,10 @@ fn mistakes_are_named() {
             &["--retries", "9999", "--command", "x"],
             "--retries: 9999 is more than 1000",
         ),
-        (&["--when", "{}", "--command", "x"], "--when: missing field"),
+        (
+            &["--when", "{}", "--command", "x"],
+            "--when: \"{}\" is not the JSON that it takes: missing field",
+        ),
         (
             &["--results-of", "a", "--command", "x"],
             "--results-of: \"a\" is not of the form STEP=FOLDER",

@@ -1,5 +1,12 @@
 //! `init workspace`, `init run` and `init status`, by the real binary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as tests do"
+)]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -442,7 +449,25 @@ fn as_pid_1_orphans_are_reaped_and_nothing_outlives_it() {
         as_pid_1(&run.replace("$((n+1))", "\\$((n+1))").replace("$n", "\\$n")).code(),
         Some(6)
     );
-    let workspace = "exec $INIT workspace --state state --restart never -- sh -c 'setsid sleep 1000 & exit 4'";
+    let workspace =
+        "exec $INIT workspace --state state --restart never -- sh -c 'setsid sleep 1000 & exit 4'";
     let ended = as_pid_1(workspace);
     assert_eq!((ended.code(), ended.signal()), (Some(4), None));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_service_runs_as_its_user_in_its_groups() {
+    let config = "[[service]]\nname = \"who\"\nuser = \"nobody:4711\"\ncommand = [\"sh\", \"-c\", \"id -u; id -g; id -G; grep NoNewPrivs /proc/self/status; echo $USER $HOME; echo own > own/file\"]\nrestart = { when = \"never\" }\n[workspace]\nfolders = [\"own\"]\n";
+    let mut live = Live::start(&[("w.toml", config)], &["run", "true"]);
+    assert_eq!(live.code(), Some(0));
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(live.folder.path(), open).unwrap();
+    let output = command(live.folder.path(), WORKSPACE).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let said: Vec<_> = said.lines().collect();
+    assert_eq!(said[..3], ["65534", "4711", "4711"]);
+    assert!(said[4].starts_with("nobody /"), "{said:?}");
+    assert_eq!(live.read("own/file"), "own\n", "the folder is the user's");
 }

@@ -12,7 +12,7 @@ pub struct ConfigError {
     file: Option<PathBuf>,
     line: usize,
     /// What is wrong.
-    pub mistake: Mistake,
+    pub mistake: Box<Mistake>,
 }
 
 impl ConfigError {
@@ -21,7 +21,7 @@ impl ConfigError {
         ConfigError {
             file: None,
             line,
-            mistake,
+            mistake: Box::new(mistake),
         }
     }
 

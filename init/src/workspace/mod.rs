@@ -27,6 +27,7 @@ pub mod plan;
 mod probe;
 pub mod program;
 pub mod report;
+mod resolve;
 mod supervise;
 mod table;
 mod tell;

@@ -1,34 +1,32 @@
 //! The loop that does what the plan says: one poll over signals, output, probes and timers.
 
+mod start;
+mod tellers;
+
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use baton_pid1::stdio::foreground_terminal;
-use baton_pid1::{Command, Ended, Inherited, Reaped, Signals, SpawnError, reap, signals, tree};
+use baton_pid1::{Ended, Inherited, Reaped, Signals, reap, signals, tree};
 use baton_protocol::event::Fact;
 use baton_protocol::time::format_duration;
 use baton_protocol::{Reason, Timestamp};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::Pid;
 
-use super::config::{Ready, Service, Workspace};
+use super::config::Workspace;
 use super::logs::{Console, Output};
-use super::plan::{self, Action, Event, Index, Kind, Plan, State, Why};
+use super::plan::{self, Action, Event, Index, Kind, Plan, Why};
 use super::probe::Probe;
-use super::report::{
-    Activity, Phase, ServiceState, ServiceStatus, StateDir, Status, connections, write_activity,
-};
+use super::report::{Activity, StateDir, Status};
 use super::tell::{Events, now as wall_clock};
 use super::users::Account;
-use crate::run::{code_of, timeout};
+use crate::run::timeout;
+use tellers::ACTIVITY;
 
-/// How often clients' connections are counted.
-const ACTIVITY: Duration = Duration::from_secs(10);
 /// How long a log that nobody takes is waited for at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -215,73 +213,6 @@ impl<'a> Supervisor<'a> {
             Action::Exit(code) => self.exit = Some(code),
         }
         None
-    }
-
-    fn start(&mut self, index: Index) -> Event {
-        let failed = |code| Event::Ended { index, code };
-        let service = self.name(index);
-        self.emit(Fact::Starting { service });
-        match self.spawn(index) {
-            Ok(()) => Event::Started(index),
-            Err(e) => {
-                self.say(&format!("{}: {e}", self.name(index)));
-                let code = match &e {
-                    StartError::Spawn(e) => code_of(e),
-                    StartError::Probe(_) => baton_protocol::exit::FAILED,
-                };
-                let service = self.name(index);
-                self.emit(Fact::ServiceDied {
-                    service,
-                    exit_code: code,
-                    signal: None,
-                });
-                failed(code)
-            }
-        }
-    }
-
-    fn spawn(&mut self, index: Index) -> Result<(), StartError> {
-        let workspace = self.workspace;
-        let (Some(service), Some(unit)) =
-            (workspace.services.get(index), self.units.get_mut(index))
-        else {
-            return Ok(());
-        };
-        // What the last run left must be gone, with the ports and files that it holds.
-        if let Some(group) = unit.group.take() {
-            tree::send_group(group, libc::SIGKILL);
-        }
-        let account = self.accounts.get(index).and_then(Option::as_ref);
-        let mut command = command(service, account);
-        match &unit.streams {
-            Some(streams) => {
-                command.stdin = self.null.as_ref().map(AsRawFd::as_raw_fd);
-                command.stdout = Some(streams.out_end.as_raw_fd());
-                command.stderr = Some(streams.err_end.as_raw_fd());
-            }
-            None => command.terminal = foreground_terminal(),
-        }
-        let mut end = None;
-        unit.probe = None;
-        if let Some(ready) = &service.ready {
-            let (probe, its_end) = Probe::new(ready, Instant::now()).map_err(StartError::Probe)?;
-            if let (Ready::Fd(number), Some(its_end)) = (ready, &its_end) {
-                command.pass = Some((its_end.as_raw_fd(), *number));
-            }
-            (unit.probe, end) = (Some(probe), its_end);
-        }
-        let started = command.spawn(self.inherited);
-        drop(end); // the service has its own
-        match started {
-            Ok(pid) => {
-                (unit.pid, unit.since) = (Some(pid), Some(wall_clock()));
-                Ok(())
-            }
-            Err(e) => {
-                unit.probe = None;
-                Err(e.into())
-            }
-        }
     }
 
     fn is_ready(&mut self, index: Index) {
@@ -484,97 +415,6 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn count_connections(&mut self) {
-        let (Some(due), Some(activity)) = (self.next_look, &mut self.activity) else {
-            return;
-        };
-        if Instant::now() < due {
-            return;
-        }
-        self.next_look = Some(Instant::now() + ACTIVITY);
-        let seen = connections(activity.port);
-        if seen == 0 && activity.connections == 0 {
-            return;
-        }
-        activity.connections = seen;
-        if seen > 0 {
-            activity.last_seen = Some(wall_clock());
-        }
-        self.write_activity();
-    }
-
-    fn write_activity(&mut self) {
-        let Some(activity) = &self.activity else {
-            return;
-        };
-        let folders = [
-            self.step_dir.as_deref(),
-            self.state.as_ref().map(StateDir::folder),
-        ];
-        let failed = folders
-            .into_iter()
-            .flatten()
-            .find_map(|folder| write_activity(folder, activity).err());
-        if let Some(e) = failed {
-            self.next_look = None;
-            self.activity = None;
-            self.say(&format!("{e}; clients' connections are not counted"));
-        }
-    }
-
-    fn write_status(&mut self) {
-        if self.state.is_none() {
-            return;
-        }
-        let services = self.workspace.services.iter().enumerate();
-        let services = services.map(|(index, service)| self.service_status(index, service));
-        let status = Status {
-            pid: std::process::id(),
-            started_at: self.started_at,
-            phase: match self.plan.is_stopping() {
-                true => Phase::Stopping,
-                false => Phase::Running,
-            },
-            port: self.workspace.port,
-            services: services.collect(),
-        };
-        if self.status.as_ref() == Some(&status) {
-            return;
-        }
-        let written = self.state.as_ref().map(|state| state.write(&status));
-        self.status = Some(status);
-        if let Some(Err(e)) = written {
-            self.state = None;
-            self.say(&format!(
-                "{e}; `init status` will not know of this workspace"
-            ));
-        }
-    }
-
-    fn service_status(&self, index: Index, service: &Service) -> ServiceStatus {
-        let state = match self.plan.state(index) {
-            State::Waiting => ServiceState::Waiting,
-            State::Starting(_) => ServiceState::Starting,
-            State::Ready(_) => ServiceState::Ready,
-            State::Backoff(_) => ServiceState::Backoff,
-            State::Done => ServiceState::Done,
-            State::Over => ServiceState::Over,
-            State::Stopping => ServiceState::Stopping,
-            State::Stopped => ServiceState::Stopped,
-        };
-        let unit = self.units.get(index);
-        ServiceStatus {
-            name: service.name.clone(),
-            main: index == self.workspace.main,
-            state,
-            ready: matches!(state, ServiceState::Ready | ServiceState::Done),
-            pid: unit.and_then(|unit| unit.pid).map(Pid::as_raw),
-            since: unit.and_then(|unit| unit.since),
-            restarts: self.plan.restarts(index),
-            last_exit_code: self.plan.last_code(index),
-        }
-    }
-
     fn emit(&mut self, fact: Fact) {
         if let Err(e) = self.events.emit(fact) {
             self.say(&format!("cannot append to the event file: {e}"));
@@ -589,37 +429,4 @@ impl<'a> Supervisor<'a> {
         let service = self.workspace.services.get(index);
         service.map_or(String::new(), |service| service.name.clone())
     }
-}
-
-/// Why a service did not start.
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    #[error(transparent)]
-    Spawn(#[from] SpawnError),
-    #[error("cannot make the pipe by which it tells that it is ready: {0}")]
-    Probe(io::Error),
-}
-
-/// A service's command, as far as it does not depend on what goes on.
-fn command(service: &Service, account: Option<&Account>) -> Command {
-    let mut command = Command::new(service.command.clone());
-    command.folder = service.cwd.clone().map(OsString::from);
-    command.env.clone_from(&service.env);
-    let mut default = |name: &str, value: Option<OsString>| {
-        if let Some(value) = value
-            && !command.env.iter().any(|(set, _)| set == name)
-        {
-            command.env.push((name.into(), value));
-        }
-    };
-    if let Some(account) = account {
-        default("HOME", account.home.clone().map(OsString::from));
-        default("USER", account.name.clone().map(OsString::from));
-        default("LOGNAME", account.name.clone().map(OsString::from));
-    }
-    if let Some(Ready::Fd(number)) = service.ready {
-        default("NOTIFY_FD", Some(number.to_string().into()));
-    }
-    command.user = account.map(|account| account.user.clone());
-    command
 }

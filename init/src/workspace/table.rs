@@ -26,7 +26,7 @@ fn wrong(key: &'static str, wanted: &'static str, content: &str, at: usize) -> C
 }
 
 /// A string, with its line.
-pub(super) fn text(
+fn text(
     key: &'static str,
     mut value: Value<'_>,
     content: &str,
@@ -45,7 +45,7 @@ pub(super) fn text(
 }
 
 /// The values of a list.
-pub(super) fn words<'t>(
+fn words<'t>(
     key: &'static str,
     mut value: Value<'t>,
     content: &str,
@@ -54,6 +54,18 @@ pub(super) fn words<'t>(
         ValueInner::Array(values) => Ok(values),
         _ => Err(wrong(key, "a list", content, value.span.start)),
     }
+}
+
+/// A list of strings, with their lines.
+fn strings(
+    key: &'static str,
+    value: Value<'_>,
+    content: &str,
+) -> Result<Vec<(String, usize)>, ConfigError> {
+    words(key, value, content)?
+        .into_iter()
+        .map(|word| text(key, word, content))
+        .collect()
 }
 
 impl<'t> Table<'t> {
@@ -136,9 +148,8 @@ impl<'t> Table<'t> {
         key: &'static str,
     ) -> Result<Vec<(String, usize)>, ConfigError> {
         let content = self.content;
-        self.take(key).map_or(Ok(Vec::new()), |value| {
-            super::config::strings(key, value, content)
-        })
+        self.take(key)
+            .map_or(Ok(Vec::new()), |value| strings(key, value, content))
     }
 
     pub(super) fn flag(&mut self, key: &'static str) -> Result<bool, ConfigError> {

@@ -45,7 +45,7 @@ pub enum JobError {
          write a Task with sidecars"
     )]
     Sidecar(String),
-    /// [`BACKOFF_ENV`].
+    /// `BATON_JOB_BACKOFF`.
     #[error("{BACKOFF_ENV}: {0}")]
     Backoff(time::DurationError),
     /// A folder.

@@ -132,18 +132,13 @@ fn a_missing_interpreter_is_named() {
 #[ignore = "needs root"]
 fn a_script_runs_anywhere_as_anybody() {
     let script = encode(b"id -u; touch /tmp/x && chmod +x /tmp/x && ! /tmp/x 2>/dev/null; ! touch /x 2>/dev/null; echo fine");
-    let mounts = "mount --make-rprivate / && mount -t tmpfs -o noexec,mode=1777 none /tmp && \
+    let mounts = "mount -t tmpfs none /dev/shm && \
                   cp \"$1\" /dev/shm/entrypoint && chmod 755 /dev/shm/entrypoint && \
-                  mount -o remount,bind,ro / && shift && \
+                  mount --make-rprivate / && mount -t tmpfs -o noexec,mode=1777 none /tmp && \
+                  mount -o remount,bind,ro / && cd / && shift && \
                   exec setpriv --reuid 65534 --regid 65534 --clear-groups /dev/shm/entrypoint \"$@\"";
     let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "sh",
-        "-ec",
-        &format!("mount -t tmpfs none /dev/shm && {mounts}"),
-        "sh",
-    ]);
+    command.args(["--mount", "sh", "-ec", mounts, "sh"]);
     command
         .arg(binary())
         .args(["--script", &script])

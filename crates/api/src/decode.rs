@@ -53,6 +53,9 @@ impl Trail<'_> {
 
 type Error = de::value::Error;
 
+/// Fields whose text is a duration.
+const DURATIONS: &[&str] = &["timeout", "gracePeriod", "retryDelay"];
+
 #[derive(Clone, Copy)]
 struct Decoder<'a, 'r> {
     node: &'a Node,
@@ -63,6 +66,17 @@ struct Decoder<'a, 'r> {
 impl Decoder<'_, '_> {
     /// Reports that the node is something else than what is expected.
     fn mistyped(&self, expected: &str) {
+        // Quotes alone would not make a duration of a number.
+        if let (Trail::Key(of, key), Value::Number(_)) = (self.path, &self.node.value)
+            && DURATIONS.contains(key)
+            && matches!(of, Trail::Index(..) | Trail::Key(_, "spec"))
+        {
+            let found = self.node.describe();
+            self.bad(format!(
+                "expected a duration such as 30s or 5m, found {found}"
+            ));
+            return;
+        }
         let mut message = format!("expected {expected}, found {}", self.node.describe());
         if expected == "a string" && self.node.needs_quotes() {
             message += "; put it in quotes";

@@ -318,11 +318,11 @@ fn a_deaf_service_is_killed_by_the_deadline_or_a_second_signal() {
 
 #[test]
 fn readiness_is_asked_by_http_and_clients_are_counted_since() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // Below the ports that the kernel gives to clients, so that none takes it in between.
+    let first = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap();
+    let port = (first..first + 100)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap();
     let (port_text, script) = (
         port.to_string(),
         "import http.server, os, sys

@@ -65,6 +65,22 @@ fn everything_can_be_said() {
 }
 
 #[test]
+fn the_images_file_and_the_pages_example_are_read() {
+    let image = read(include_str!("../../../../images/workspace/workspace.toml"));
+    assert_eq!(image.services[0].name, "code-server");
+    assert_eq!(image.services[0].ready.as_ref().unwrap().port(), Some(9999));
+    let page = include_str!("../../../../docs/init-workspace.md");
+    let example = page
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let workspace = read(example.unwrap());
+    assert_eq!(workspace.services.len(), 3);
+    let main = &workspace.services[workspace.main];
+    assert_eq!(main.restart, RESTART, "the page shows the defaults");
+}
+
+#[test]
 fn one_service_is_the_main_one() {
     let workspace = read("[[service]]\nname = \"a\"\ncommand = [\"sh\"]\n");
     assert_eq!((workspace.main, workspace.services.len()), (0, 1));

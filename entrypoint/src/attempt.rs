@@ -16,8 +16,8 @@ use nix::unistd::Pid;
 use crate::facts::{Facts, now};
 use crate::probe::Readiness;
 use crate::tee::{Tee, TeeError};
-use crate::turn::timeout;
 use crate::watch::Watch;
+use baton_pid1::deadline::poll_timeout;
 
 /// How long a console may take nothing, once the command was told to stop: the record of that has to be
 /// written before somebody kills us for being late.
@@ -190,7 +190,7 @@ fn sleep(
         readiness.as_ref().map(Readiness::deadline),
         watches.then_some(next_look),
     ];
-    let _ = poll(&mut fds, timeout(due.into_iter().flatten().min()));
+    let _ = poll(&mut fds, poll_timeout(due.into_iter().flatten().min()));
 }
 
 fn is_ready(
@@ -294,7 +294,7 @@ fn drain(tees: &mut [Tee], signals: &mut Signals, patience: Option<Duration>) {
                 .filter(|tee| tee.is_behind())
                 .filter_map(Tee::poll_fd),
         );
-        let _ = poll(&mut fds, timeout(given_up));
+        let _ = poll(&mut fds, poll_timeout(given_up));
         while let Some(signal) = signals.take() {
             if signal == libc::SIGTERM {
                 tees.iter_mut().for_each(Tee::abandon);

@@ -4,8 +4,9 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use baton_pid1::Signals;
+use baton_pid1::deadline::poll_timeout;
 use baton_protocol::order::{Awaited, Order, Verdict};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::watch::Watch;
 
@@ -119,15 +120,5 @@ fn ending_signal(signals: &mut Signals, held: &mut Vec<i32>) -> Option<i32> {
 fn sleep(signals: &Signals, watch: &Watch<'_>, until: Option<Instant>) {
     let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
     fds.extend(watch.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-    let _ = poll(&mut fds, timeout(until));
-}
-
-/// The poll time until a deadline, rounded up so that the deadline is past when poll returns.
-pub(crate) fn timeout(until: Option<Instant>) -> PollTimeout {
-    let Some(until) = until else {
-        return PollTimeout::NONE;
-    };
-    let left = until.saturating_duration_since(Instant::now());
-    let millis = left.as_nanos().div_ceil(1_000_000);
-    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+    let _ = poll(&mut fds, poll_timeout(until));
 }

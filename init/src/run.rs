@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use baton_pid1::deadline::poll_timeout;
 use baton_pid1::runner::Policy;
 use baton_pid1::stdio::foreground_terminal;
 use baton_pid1::{Command, Ended, Inherited, OsError, Runner, Signals, SpawnError, tree};
 use baton_protocol::exit;
 use lexopt::{Arg, Parser};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::cli::{self, UsageError};
 use crate::say;
@@ -140,20 +141,10 @@ pub(crate) fn wait(mut runner: Runner, signals: &mut Signals) -> (Ended, bool) {
             return (ended, runner.asked_by_signal());
         }
         let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut fds, timeout(runner.deadline()));
+        let _ = poll(&mut fds, poll_timeout(runner.deadline()));
         let now = Instant::now();
         runner.on_signals(signals, now);
         runner.take_others();
         runner.tick(now);
     }
-}
-
-/// The poll time until a deadline, rounded up so that the deadline is past when poll returns.
-pub(crate) fn timeout(until: Option<Instant>) -> PollTimeout {
-    let Some(until) = until else {
-        return PollTimeout::NONE;
-    };
-    let left = until.saturating_duration_since(Instant::now());
-    let millis = left.as_nanos().div_ceil(1_000_000);
-    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
 }

@@ -5,6 +5,8 @@
 //! lost. So a static binary may start at [`early_start!`](crate::early_start)'s few instructions
 //! instead, which block every signal, keep the mask that we were given, and go on to `_start`.
 
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// No kernel gives this mask: SIGKILL and SIGSTOP are never blocked.
@@ -40,4 +42,47 @@ macro_rules! early_start {
             "2: .quad -1",
         );
     };
+}
+
+/// Defines the `main` of a binary that has no Rust runtime below it (`#![no_main]`): the runtime would
+/// change SIGPIPE's disposition before we could see what it was. `$run` takes the arguments, the
+/// program's name left out, and gives the exit code.
+///
+/// A build script sets `early_start` where the binary is static, and then the early start is in it.
+#[macro_export]
+macro_rules! bare_main {
+    ($run:expr) => {
+        #[cfg(early_start)]
+        $crate::early_start!();
+
+        /// Called by the C library.
+        ///
+        /// # Safety
+        /// `argv` has to hold `argc` strings that live as long as the process, as the kernel lays
+        /// them out.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn main(
+            argc: ::std::ffi::c_int,
+            argv: *const *const ::std::ffi::c_char,
+        ) -> ::std::ffi::c_int {
+            // SAFETY: as the caller promises.
+            let args = unsafe { $crate::early::arguments(argc, argv) };
+            $run(args)
+        }
+    };
+}
+
+/// The arguments that `main` got, the program's name left out.
+///
+/// # Safety
+/// `argv` has to hold `argc` strings that live as long as the process.
+pub unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<OsString> {
+    let count = usize::try_from(argc).unwrap_or(0);
+    (1..count)
+        .map(|i| {
+            // SAFETY: as the caller promises.
+            let arg = unsafe { CStr::from_ptr(*argv.add(i)) };
+            OsStr::from_bytes(arg.to_bytes()).to_owned()
+        })
+        .collect()
 }

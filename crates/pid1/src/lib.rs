@@ -9,6 +9,7 @@
 //! disposition as we were given it (so that the command inherits it), takes real-time signals, and
 //! costs no memory that a handler would have to share with what it interrupts.
 
+pub mod deadline;
 pub mod early;
 pub mod reap;
 pub mod runner;

@@ -24,7 +24,7 @@ use super::probe::Probe;
 use super::report::{Activity, StateDir, Status};
 use super::tell::{Events, now as wall_clock};
 use super::users::Account;
-use crate::run::timeout;
+use baton_pid1::deadline::poll_timeout;
 use tellers::ACTIVITY;
 
 /// How long a log that nobody takes is waited for at the end.
@@ -390,7 +390,7 @@ impl<'a> Supervisor<'a> {
         }
         fds.extend(self.out.poll_fd());
         fds.extend(self.err.poll_fd());
-        let _ = poll(&mut fds, timeout(due.into_iter().flatten().min()));
+        let _ = poll(&mut fds, poll_timeout(due.into_iter().flatten().min()));
     }
 
     /// Writes what is left. What outlived even SIGKILL, or a log that nobody takes, is not waited for.
@@ -411,7 +411,7 @@ impl<'a> Supervisor<'a> {
                 .into_iter()
                 .chain(self.err.poll_fd())
                 .collect();
-            let _ = poll(&mut fds, timeout(Some(end)));
+            let _ = poll(&mut fds, poll_timeout(Some(end)));
         }
     }
 

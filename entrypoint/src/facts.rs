@@ -148,7 +148,9 @@ impl Facts {
 
     fn write_termination(&self, record: &Record, path: Option<&Path>) {
         let mut open = OpenOptions::new();
-        open.write(true).truncate(true);
+        open.write(true)
+            .truncate(true)
+            .custom_flags(libc::O_NONBLOCK);
         // The default is the container runtime's file: it is there, or nobody wants it.
         let opened = match path {
             Some(path) => open.create(true).mode(0o644).open(path),

@@ -138,7 +138,13 @@ fn read_packed(path: &Path) -> Result<Vec<u8>, PrepareError> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(failed)?;
+    // A FIFO is empty rather than a wait that no signal ends.
+    let mut open = OpenOptions::new();
+    let file = open
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(failed)?;
     let mut packed = Vec::new();
     file.take(MAX_ENCODED_BYTES as u64 + 1)
         .read_to_end(&mut packed)

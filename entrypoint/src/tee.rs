@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -61,7 +62,9 @@ impl Tee {
         } else {
             open.write(true).truncate(true)
         };
-        let file = open.create(true).open(path).map_err(failed)?;
+        // A FIFO that nobody reads is an error, not a wait that no signal ends.
+        open.create(true).custom_flags(libc::O_NONBLOCK);
+        let file = open.open(path).map_err(failed)?;
         let used = file.metadata().map_or(0, |meta| meta.len());
         let (pipe, command) = pipe().map_err(failed)?;
         let capture = Capture {

@@ -168,7 +168,10 @@ impl Runner {
     fn act(&self, act: Act) {
         match act {
             Act::Nothing => {}
-            Act::Terminate => self.forward(libc::SIGTERM),
+            Act::Terminate => {
+                self.forward(libc::SIGTERM);
+                tree::wake_stopped(); // else it could not clean up
+            }
             Act::Kill => tree::kill_all(),
         }
     }

@@ -75,8 +75,10 @@ pub fn adopt_orphans() -> Result<(), OsError> {
 pub fn descendants() -> Vec<Pid> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for pid in processes() {
-        if let Some(parent) = parent_of(pid) {
-            children.entry(parent).or_default().push(pid);
+        // The state does not matter: a process whose first thread is over shows as a zombie, and
+        // runs on.
+        if let Some(stat) = stat(pid) {
+            children.entry(stat.parent).or_default().push(pid);
         }
     }
     let mut found = Vec::new();
@@ -95,14 +97,29 @@ fn processes() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn parent_of(pid: i32) -> Option<i32> {
+/// Continues those descendants that are stopped: a signal does nothing to them before.
+pub fn wake_stopped() {
+    let is_stopped = |pid: &Pid| stat(pid.as_raw()).is_some_and(|stat| stat.state == "T");
+    for pid in descendants().into_iter().filter(is_stopped) {
+        send(pid, libc::SIGCONT);
+    }
+}
+
+struct Stat {
+    state: String,
+    parent: i32,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // `pid (name) state ppid ...`, where the name may hold anything, brackets too.
     let end = stat.iter().rposition(|b| *b == b')')?;
     let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
-    // The state does not matter: a process whose first thread is over shows as a zombie and runs on.
-    fields.nth(1)?.parse().ok()
+    Some(Stat {
+        state: fields.next()?.to_owned(),
+        parent: fields.next()?.parse().ok()?,
+    })
 }
 
 fn ignores_term(pid: Pid) -> bool {

@@ -289,3 +289,21 @@ fn a_stuck_reader_does_not_hold_back_a_timeout() {
     assert_eq!(status.code(), Some(124));
     assert_eq!(record(&dir).reason, baton_protocol::Reason::TimedOut);
 }
+
+#[test]
+fn a_fifo_is_an_error_and_not_a_wait() {
+    let scratch = Scratch::new();
+    let made = std::process::Command::new("mkfifo")
+        .arg(scratch.path("fifo"))
+        .status();
+    assert!(made.unwrap().success());
+    let step = scratch.start(["--out", "fifo", "--command", "echo", "x"]);
+    let (code, out, err) = step.end();
+    assert_eq!((code, out.as_str()), (125, ""));
+    assert!(err.contains("cannot capture output in fifo"), "{err}");
+    let (code, _, err) = scratch.start(["--encode-file", "fifo"]).end();
+    assert_eq!(code, 125, "{err}");
+    let args = ["--termination-message", "fifo", "--command", "echo", "x"];
+    let (code, out, _) = scratch.start(args).end();
+    assert_eq!((code, out.as_str()), (0, "x\n"));
+}

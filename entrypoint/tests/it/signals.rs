@@ -162,6 +162,19 @@ fn stop_and_continue_reach_the_command() {
 }
 
 #[test]
+fn a_command_that_is_stopped_can_clean_up_all_the_same() {
+    let scratch = Scratch::new();
+    let script = "trap 'echo clean; exit 4' TERM; echo $$; kill -STOP $$; while :; do :; done";
+    let mut step = scratch.start(["--grace", "1h", "--command", "sh", "-c", script]);
+    let child: i32 = step.line().parse().unwrap();
+    let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap();
+    until("the stop", || state().contains(") T "));
+    step.signal(libc::SIGTERM);
+    let (code, out, _) = step.end();
+    assert_eq!((code, out.as_str()), (4, "clean\n"));
+}
+
+#[test]
 fn a_command_that_leaves_gracefully_is_still_cancelled() {
     let scratch = Scratch::new();
     let dir = scratch.step("s");

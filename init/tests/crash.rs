@@ -46,26 +46,51 @@ fn start(s: &Sandbox, from: &str) -> Child {
         .unwrap()
 }
 
-/// Runs a seed and kills it after `part` of the time that one takes undisturbed. Tells whether it
-/// was still at work.
-fn killed(s: &Sandbox, from: &str, part: Duration) -> bool {
-    let mut child = start(s, from);
-    let started = Instant::now();
-    while started.elapsed() < part {
-        std::hint::spin_loop();
+/// Kills seeds at instants that are spread evenly over a run, so that every phase is hit.
+struct Killer {
+    /// How long an undisturbed run takes: as long as the last one that was over before its kill.
+    whole: Duration,
+    hits: u32,
+}
+
+impl Killer {
+    fn new(whole: Duration) -> Killer {
+        Killer { whole, hits: 0 }
     }
-    child.kill().unwrap();
-    !child.wait().unwrap().success()
+
+    /// The parts of a run after which it is killed.
+    fn parts() -> impl Iterator<Item = f64> {
+        let kills = kills();
+        (0..kills).map(move |n| f64::from(n) / f64::from(kills))
+    }
+
+    /// Runs a seed and kills it after this part of the time that one takes.
+    fn kill(&mut self, s: &Sandbox, from: &str, part: f64) {
+        let mut child = start(s, from);
+        let started = Instant::now();
+        let instant = self.whole.mul_f64(part);
+        while started.elapsed() < instant {
+            if let Some(status) = child.try_wait().unwrap() {
+                assert!(status.success(), "{status:?}");
+                // One that found nothing left to do tells nothing.
+                if started.elapsed() > self.whole / 5 {
+                    self.whole = started.elapsed();
+                }
+                return;
+            }
+        }
+        child.kill().unwrap();
+        self.hits += u32::from(!child.wait().unwrap().success());
+    }
+
+    fn check(&self) {
+        let hits = self.hits;
+        assert!(hits > kills() / 4, "only {hits} kills met a seed at work");
+    }
 }
 
 fn marker(s: &Sandbox) -> Vec<u8> {
     fs::read(s.path("vol/.baton-seed/manifest")).unwrap()
-}
-
-/// Instants spread evenly over a run, so that every phase is hit.
-fn instants(whole: Duration) -> impl Iterator<Item = Duration> {
-    let kills = kills();
-    (0..kills).map(move |n| whole.mul_f64(f64::from(n) / f64::from(kills)))
 }
 
 fn first_seeds(from: &str, s: &Sandbox) {
@@ -73,22 +98,26 @@ fn first_seeds(from: &str, s: &Sandbox) {
     assert!(start(s, from).wait().unwrap().success());
     let whole = started.elapsed();
     let (wanted, wanted_marker) = (snapshot(&s.path("vol")), marker(s));
-    let mut hit = 0;
-    for instant in instants(whole) {
+    let mut killer = Killer::new(whole);
+    for part in Killer::parts() {
         remove(&s.path("vol"));
-        hit += u32::from(killed(s, from, instant));
+        killer.kill(s, from, part);
         // Sometimes the one that goes on is killed, too.
-        hit += u32::from(killed(s, from, whole.saturating_sub(instant)));
+        killer.kill(s, from, 1.0 - part);
         s.seed_from(from, &[]).ok();
         assert_same(
             &snapshot(&s.path("vol")),
             &wanted,
-            &format!("killed after {instant:?}"),
+            &format!("killed after {part} of a run"),
         );
-        assert_eq!(marker(s), wanted_marker, "killed after {instant:?}");
-        assert_eq!(state(s), ["lock", "manifest"], "killed after {instant:?}");
+        assert_eq!(marker(s), wanted_marker, "killed after {part} of a run");
+        assert_eq!(
+            state(s),
+            ["lock", "manifest"],
+            "killed after {part} of a run"
+        );
     }
-    assert!(hit > kills() / 4, "only {hit} kills met a seed at work");
+    killer.check();
 }
 
 /// Puts a folder aside. Removing it here would make ext4 slow for half a minute: it avoids inodes
@@ -172,20 +201,24 @@ fn an_upgrade_survives_kills() {
     assert!(start(&s, &from("2")).wait().unwrap().success());
     let whole = started.elapsed();
     let (wanted, wanted_marker) = (end(), marker(&s));
-    let mut hit = 0;
-    for instant in instants(whole) {
+    let mut killer = Killer::new(whole);
+    for part in Killer::parts() {
         remove(&s.path("vol"));
         prepare();
-        hit += u32::from(killed(&s, &from("2"), instant));
+        killer.kill(&s, &from("2"), part);
         s.seed_from(&from("2"), &[]).ok();
-        assert_same(&end(), &wanted, &format!("killed after {instant:?}"));
+        assert_same(&end(), &wanted, &format!("killed after {part} of a run"));
         assert_eq!(s.read("vol/many3/3"), "the user's");
         assert_eq!(s.read("vol/many5/own"), "the user's");
         // Removals belong to the run that committed, and it was the same upgrade.
-        assert_eq!(marker(&s), wanted_marker, "killed after {instant:?}");
-        assert_eq!(state(&s), ["lock", "manifest"], "killed after {instant:?}");
+        assert_eq!(marker(&s), wanted_marker, "killed after {part} of a run");
+        assert_eq!(
+            state(&s),
+            ["lock", "manifest"],
+            "killed after {part} of a run"
+        );
     }
-    assert!(hit > kills() / 4, "only {hit} kills met an upgrade at work");
+    killer.check();
 }
 
 #[test]
@@ -197,23 +230,31 @@ fn a_kill_and_then_another_image_end_as_the_other_image() {
     let started = Instant::now();
     assert!(start(&s, "src").wait().unwrap().success());
     let whole = started.elapsed();
-    for instant in instants(whole) {
+    let mut killer = Killer::new(whole);
+    for part in Killer::parts() {
         remove(&s.path("vol"));
-        killed(&s, "src", instant);
+        killer.kill(&s, "src", part);
         s.seed_from("other", &["--prune"]).ok();
         // A second look settles what the first image's folders held: they are empty by now.
         assert_eq!(
             s.read("vol/a/b/c/deep"),
             "other",
-            "killed after {instant:?}"
+            "killed after {part} of a run"
         );
         assert_eq!(
             s.read("vol/many1"),
             "a file now",
-            "killed after {instant:?}"
+            "killed after {part} of a run"
         );
-        assert!(!s.exists("vol/settings.json"), "killed after {instant:?}");
-        assert_eq!(state(&s), ["lock", "manifest"], "killed after {instant:?}");
+        assert!(
+            !s.exists("vol/settings.json"),
+            "killed after {part} of a run"
+        );
+        assert_eq!(
+            state(&s),
+            ["lock", "manifest"],
+            "killed after {part} of a run"
+        );
     }
 }
 

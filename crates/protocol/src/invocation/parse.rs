@@ -141,7 +141,7 @@ impl Invocation {
                 }
                 Long("command") => {
                     call.command.push(parser.value()?);
-                    // The seed's form puts no `--` between the command and its arguments.
+                    // The original design puts no `--` between the command and its arguments.
                     let mut rest = parser.raw_args()?.peekable();
                     rest.next_if(|arg| arg == "--");
                     call.command.extend(rest);

@@ -169,12 +169,7 @@ impl Session<'_> {
         source: &str,
         base: &Path,
     ) -> Result<i32, RunError> {
-        let options = Options {
-            env: &self.args.env,
-            keep: self.args.keep,
-            quiet: self.args.quiet,
-            logs: self.args.report.is_some(),
-        };
+        let options = options(self.args);
         let (children, terminal) = (self.children, &mut *self.terminal);
         let over = task::run(task, source, base, &options, children, terminal)?;
         let mut story = over.story;
@@ -196,12 +191,7 @@ impl Session<'_> {
         source: &str,
         base: &Path,
     ) -> Result<i32, RunError> {
-        let options = Options {
-            env: &self.args.env,
-            keep: self.args.keep,
-            quiet: self.args.quiet,
-            logs: self.args.report.is_some(),
-        };
+        let options = options(self.args);
         let (children, terminal) = (self.children, &mut *self.terminal);
         let story = job::run(job, source, base, &options, children, terminal)?;
         let with_table = self.args.output == args::Output::Text;
@@ -297,6 +287,16 @@ fn write_report(facts: Option<report::Facts>, file: &Path) -> anyhow::Result<()>
     use anyhow::Context;
     let page = report::render(&facts.context("the run has no end")?)?;
     std::fs::write(file, page).with_context(|| file.display().to_string())
+}
+
+/// What the command line asks for, as each run takes it.
+fn options(args: &args::Run) -> Options<'_> {
+    Options {
+        env: &args.env,
+        keep: args.keep,
+        quiet: args.quiet,
+        logs: args.report.is_some(),
+    }
 }
 
 #[cfg(test)]

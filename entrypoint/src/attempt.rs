@@ -43,6 +43,8 @@ pub(crate) struct Outcome {
     pub(crate) cause: Option<Cause>,
     pub(crate) usage: Usage,
     pub(crate) started_at: Timestamp,
+    /// A file of captured output does not hold all of it.
+    pub(crate) output_cut: bool,
     /// What a person should know of the output or of what could not be killed.
     pub(crate) trouble: Vec<String>,
 }
@@ -142,6 +144,7 @@ pub(crate) fn run(
         .filter_map(Tee::trouble)
         .map(str::to_owned)
         .collect();
+    let output_cut = !trouble.is_empty();
     if runner.gave_up() {
         trouble.push("some of its processes did not end even by SIGKILL".to_owned());
     }
@@ -150,6 +153,7 @@ pub(crate) fn run(
         cause,
         usage: runner.usage(),
         started_at,
+        output_cut,
         trouble,
     })
 }

@@ -102,7 +102,6 @@ struct Step<'a> {
     inherited: &'a Inherited,
     awaited: Awaited,
     born: Instant,
-    waited: Duration,
     /// When the turn came.
     turn: Option<Instant>,
     attempts: u32,
@@ -117,7 +116,6 @@ impl<'a> Step<'a> {
             inherited,
             awaited: Awaited::parse(&call.wait_content),
             born: Instant::now(),
-            waited: Duration::ZERO,
             turn: None,
             attempts: 0,
             usage: Usage::default(),
@@ -143,7 +141,6 @@ impl<'a> Step<'a> {
                 return self.not_run(turn);
             }
         }
-        self.waited = self.born.elapsed();
         self.turn = Some(Instant::now());
         match self.run(prepared, watch, signals, facts, oom.as_ref()) {
             Ok(record) => record,
@@ -274,7 +271,7 @@ impl<'a> Step<'a> {
         if let Ended::Killed(signal) = outcome.ended {
             record.signal = Some(signal);
         }
-        record.output_cut = !outcome.trouble.is_empty();
+        record.output_cut = outcome.output_cut;
         record
     }
 
@@ -308,11 +305,7 @@ impl<'a> Step<'a> {
         let mut record = Record::new(reason, code, now());
         record.message = message;
         record.attempts = self.attempts;
-        let waited = if self.turn.is_some() {
-            self.waited
-        } else {
-            self.born.elapsed()
-        };
+        let waited = self.turn.unwrap_or_else(Instant::now) - self.born;
         record.waited_ms = millis(waited);
         record.ran_ms = millis(self.turn.map_or(Duration::ZERO, |turn| turn.elapsed()));
         record.user_us = micros(self.usage.user);

@@ -14,6 +14,7 @@ pub mod expand;
 pub mod job;
 pub mod params;
 pub mod render;
+pub mod status;
 pub mod task;
 
 mod decode;

@@ -68,6 +68,25 @@ pub struct TaskSpec {
     /// How long a finished Task is kept, in seconds; for ever where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds_after_finished: Option<u32>,
+    /// How often a cluster runs the whole Task again, from its first step, in a new pod.
+    #[serde(skip_serializing_if = "TaskRetries::is_none")]
+    pub task_retries: TaskRetries,
+}
+
+/// How often the whole Task is run again; never where nothing is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TaskRetries {
+    /// After its pod was lost to the infrastructure: evicted, preempted, its node gone. At most 100.
+    pub infrastructure: u32,
+    /// After a step failed. At most 100.
+    pub failure: u32,
+}
+
+impl TaskRetries {
+    fn is_none(&self) -> bool {
+        *self == TaskRetries::default()
+    }
 }
 
 /// A parameter. One without a default has to be given.

@@ -1,0 +1,4 @@
+//! The coordinator: custom resources to pods and Jobs, event intake, callbacks out.
+
+pub mod callbacks;
+pub mod inbox;

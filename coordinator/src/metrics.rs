@@ -1,0 +1,355 @@
+//! What the coordinator counts, for Prometheus.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use http::{Method, Request, Response};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use tower::{Layer, Service};
+
+/// The media type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A call of the API server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    verb: &'static str,
+    code: u16,
+}
+
+/// How Tasks stand.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Phase {
+    phase: String,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// The coordinator's metrics. Cheap to clone: all clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    api_calls: Family<Call, Counter>,
+    tasks: Family<Phase, Gauge>,
+    batches: Family<Outcome, Counter>,
+    events: Family<Outcome, Counter>,
+    admissions: Family<Outcome, Counter>,
+    callbacks: Family<Outcome, Counter>,
+    /// Whether this replica leads: 0 or 1.
+    pub leader: Gauge,
+    /// Reconciliations of Tasks.
+    pub reconciles: Counter,
+    /// Time spent in reconciliations, in seconds: planning and applying.
+    pub reconcile_seconds: Histogram,
+    /// Writes of Tasks' statuses.
+    pub status_writes: Counter,
+    /// Events of callbacks that wait to be sent.
+    pub callbacks_waiting: Gauge,
+    /// Unix time at which the serving certificate ends, in seconds.
+    pub certificate_end: Gauge,
+}
+
+/// What became of a batch of an agent's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchOutcome {
+    /// It is durable.
+    Accepted,
+    /// There was no room for it.
+    Flooded,
+    /// Who told it may not.
+    Denied,
+    /// It could not be read.
+    Malformed,
+    /// Nobody could take it: this replica does not lead, or the controller did not answer.
+    Unavailable,
+}
+
+/// What became of an event of a callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallbackOutcome {
+    /// The receiver accepted it.
+    Delivered,
+    /// It was given up.
+    GivenUp,
+    /// An attempt failed, and another follows.
+    Retried,
+}
+
+impl Metrics {
+    /// New metrics, all zero.
+    pub fn new() -> Metrics {
+        let metrics = Metrics {
+            registry: Arc::default(),
+            api_calls: Family::default(),
+            tasks: Family::default(),
+            batches: Family::default(),
+            events: Family::default(),
+            admissions: Family::default(),
+            callbacks: Family::default(),
+            leader: Gauge::default(),
+            reconciles: Counter::default(),
+            reconcile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
+            status_writes: Counter::default(),
+            callbacks_waiting: Gauge::default(),
+            certificate_end: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&self) {
+        let mut registry = Registry::with_prefix("baton_coordinator");
+        registry.register(
+            "api_calls",
+            "Calls of the API server, by verb and code; code 0 where there was no answer",
+            self.api_calls.clone(),
+        );
+        registry.register("tasks", "Tasks, by phase", self.tasks.clone());
+        registry.register(
+            "intake_batches",
+            "Batches of agents' events, by what became of them",
+            self.batches.clone(),
+        );
+        registry.register(
+            "intake_events",
+            "Agents' events, by what became of them",
+            self.events.clone(),
+        );
+        registry.register(
+            "admissions",
+            "Reviews of Tasks for the API server, by answer",
+            self.admissions.clone(),
+        );
+        registry.register(
+            "callback_events",
+            "Events of callbacks, by what became of them",
+            self.callbacks.clone(),
+        );
+        registry.register(
+            "callback_events_waiting",
+            "Events of callbacks that wait to be sent",
+            self.callbacks_waiting.clone(),
+        );
+        registry.register("leader", "Whether this replica leads", self.leader.clone());
+        registry.register(
+            "reconciles",
+            "Reconciliations of Tasks",
+            self.reconciles.clone(),
+        );
+        registry.register(
+            "reconcile_seconds",
+            "Time of a reconciliation",
+            self.reconcile_seconds.clone(),
+        );
+        registry.register(
+            "status_writes",
+            "Writes of Tasks' statuses",
+            self.status_writes.clone(),
+        );
+        registry.register(
+            "certificate_end_timestamp_seconds",
+            "When the serving certificate ends",
+            self.certificate_end.clone(),
+        );
+        *self.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+    }
+
+    /// Sets how many Tasks stand in a phase.
+    pub fn set_tasks(&self, phase: &str, count: usize) {
+        let phase = phase.to_owned();
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.tasks.get_or_create(&Phase { phase }).set(count);
+    }
+
+    /// Counts a batch of an agent.
+    pub fn count_batch(&self, outcome: BatchOutcome) {
+        let outcome = match outcome {
+            BatchOutcome::Accepted => "accepted",
+            BatchOutcome::Flooded => "flooded",
+            BatchOutcome::Denied => "denied",
+            BatchOutcome::Malformed => "malformed",
+            BatchOutcome::Unavailable => "unavailable",
+        };
+        self.batches.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts events of an agent: those taken and those refused.
+    pub fn count_events(&self, accepted: usize, refused: usize) {
+        for (outcome, count) in [("accepted", accepted), ("refused", refused)] {
+            self.events
+                .get_or_create(&Outcome { outcome })
+                .inc_by(count as u64);
+        }
+    }
+
+    /// Counts a review.
+    pub fn count_admission(&self, allowed: bool) {
+        let outcome = if allowed { "allowed" } else { "denied" };
+        self.admissions.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts events of a callback.
+    pub fn count_callbacks(&self, outcome: CallbackOutcome, count: usize) {
+        let outcome = match outcome {
+            CallbackOutcome::Delivered => "delivered",
+            CallbackOutcome::GivenUp => "given_up",
+            CallbackOutcome::Retried => "retried",
+        };
+        self.callbacks
+            .get_or_create(&Outcome { outcome })
+            .inc_by(count as u64);
+    }
+
+    /// All of it, as Prometheus reads it.
+    pub fn text(&self) -> String {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
+        text
+    }
+
+    /// A layer for a Kubernetes client that counts its calls.
+    pub fn layer(&self) -> CountCalls {
+        CountCalls {
+            calls: self.api_calls.clone(),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+/// Counts the calls that pass through it.
+#[derive(Debug, Clone)]
+pub struct CountCalls {
+    calls: Family<Call, Counter>,
+}
+
+impl<S> Layer<S> for CountCalls {
+    type Service = Counted<S>;
+
+    fn layer(&self, inner: S) -> Counted<S> {
+        Counted {
+            inner,
+            calls: self.calls.clone(),
+        }
+    }
+}
+
+/// A service whose calls are counted.
+#[derive(Debug, Clone)]
+pub struct Counted<S> {
+    inner: S,
+    calls: Family<Call, Counter>,
+}
+
+impl<S, A, B> Service<Request<A>> for Counted<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let verb = verb(request.method(), request.uri().query());
+        let calls = self.calls.clone();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            let code = answer.as_ref().map_or(0, |r| r.status().as_u16());
+            calls.get_or_create(&Call { verb, code }).inc();
+            answer
+        })
+    }
+}
+
+fn verb(method: &Method, query: Option<&str>) -> &'static str {
+    let watches = query.is_some_and(|q| q.split('&').any(|p| p == "watch=true"));
+    match method.as_str() {
+        "GET" if watches => "watch",
+        "GET" => "get",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        "DELETE" => "delete",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn calls_are_counted_by_verb_and_code() {
+        let metrics = Metrics::new();
+        let server = tower::service_fn(|request: Request<()>| async move {
+            let code = if request.method() == Method::PUT {
+                409
+            } else {
+                200
+            };
+            Response::builder().status(code).body(())
+        });
+        let service = metrics.layer().layer(server);
+        for (method, uri) in [
+            ("GET", "/api/v1/pods?watch=true"),
+            ("GET", "/api/v1/pods?limit=5"),
+            ("PUT", "/x"),
+            ("PUT", "/x"),
+        ] {
+            let request = Request::builder().method(method).uri(uri).body(()).unwrap();
+            service.clone().oneshot(request).await.unwrap();
+        }
+        let text = metrics.text();
+        for line in [
+            "baton_coordinator_api_calls_total{verb=\"watch\",code=\"200\"} 1",
+            "baton_coordinator_api_calls_total{verb=\"get\",code=\"200\"} 1",
+            "baton_coordinator_api_calls_total{verb=\"update\",code=\"409\"} 2",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_happened_is_told() {
+        let metrics = Metrics::new();
+        metrics.set_tasks("Running", 3);
+        metrics.count_batch(BatchOutcome::Flooded);
+        metrics.count_events(5, 1);
+        metrics.count_callbacks(CallbackOutcome::Delivered, 2);
+        metrics.leader.set(1);
+        let text = metrics.text();
+        for line in [
+            "baton_coordinator_tasks{phase=\"Running\"} 3",
+            "baton_coordinator_intake_batches_total{outcome=\"flooded\"} 1",
+            "baton_coordinator_intake_events_total{outcome=\"refused\"} 1",
+            "baton_coordinator_callback_events_total{outcome=\"delivered\"} 2",
+            "baton_coordinator_leader 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

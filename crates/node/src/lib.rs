@@ -34,9 +34,11 @@ mod watcher;
 
 pub use node::{Deaths, Handle, Node};
 pub use notice::{NodeError, Notice};
-pub use results::{MAX_RESULTS, MAX_RESULTS_BYTES, ResultError, ResultValue, results};
+pub use results::{
+    MAX_RESULTS, MAX_RESULTS_BYTES, ResultError, ResultValue, results, results_within,
+};
 pub use root::{Access, FACTS, prepare};
-pub use watcher::{POLL_INTERVAL, PodId, Watcher};
+pub use watcher::{MAX_HAND_OFFS, POLL_INTERVAL, PodId, Watcher};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::mem;
 use std::path::Path;
+use std::time::Instant;
 
 use baton_protocol::layout::{EVENTS, EXIT, ORDER};
 use baton_protocol::{Order, Timestamp};
@@ -32,6 +33,8 @@ pub(crate) struct Pod {
     ended: Vec<(u32, usize)>,
     /// The order that could not be written yet.
     unwritten: Option<Order>,
+    /// When an order was last written, until somebody asks.
+    written: Option<Instant>,
     /// Something failed on the node's side: everything is looked at again soon.
     again: bool,
     /// What failed so far: each is told of once.
@@ -65,6 +68,7 @@ impl Pod {
             notices: Vec::new(),
             ended: Vec::new(),
             unwritten: None,
+            written: None,
             again: false,
             troubles: BTreeSet::new(),
         };
@@ -98,6 +102,11 @@ impl Pod {
     pub(crate) fn apply(&mut self, now: Timestamp, event: Event) {
         let effects = self.run.apply(now, event);
         self.perform(now, effects);
+    }
+
+    /// When an order was written, if one was since this was last asked for.
+    pub(crate) fn take_written(&mut self) -> Option<Instant> {
+        self.written.take()
     }
 
     /// Reads a step's final record and hands over to the next: the path that has to be fast.
@@ -265,7 +274,10 @@ impl Pod {
     fn write_again(&mut self) {
         let Some(order) = self.unwritten else { return };
         match self.root.write(order) {
-            Ok(()) => self.unwritten = None,
+            Ok(()) => {
+                self.unwritten = None;
+                self.written = Some(Instant::now());
+            }
             Err(e) => self.trouble("write the order", &e),
         }
     }

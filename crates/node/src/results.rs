@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use crate::notice::NodeError;
-use crate::untrusted;
+use crate::untrusted::{self, ReadError};
 
 /// Most results of one step; what is past them is not looked at.
 pub const MAX_RESULTS: usize = 1000;
@@ -27,8 +27,9 @@ pub enum ResultError {
     /// Its name is none that a result can have.
     #[error("its name is none that a result can have")]
     Name,
-    /// With it, the step's results are longer than [`MAX_RESULTS_BYTES`].
-    #[error("the step's results are longer than {MAX_RESULTS_BYTES} bytes together")]
+    /// With it, the results are longer together than is allowed: [`MAX_RESULTS_BYTES`] a step, or what
+    /// the caller of [`results_within`] said.
+    #[error("with it, the results are longer together than is allowed")]
     Sum,
     /// It is no regular file, or too long, or cannot be read.
     #[error("{0}")]
@@ -42,6 +43,18 @@ pub enum ResultError {
 /// # Errors
 /// Where the folder is not a folder, cannot be read, or holds more than [`MAX_RESULTS`] entries.
 pub fn results(root: &Path, number: u32) -> Result<Vec<(String, ResultValue)>, NodeError> {
+    results_within(root, number, MAX_RESULTS_BYTES)
+}
+
+/// [`results`] of at most `most` bytes together: never more than that is in memory.
+///
+/// # Errors
+/// As of [`results`].
+pub fn results_within(
+    root: &Path,
+    number: u32,
+    most: usize,
+) -> Result<Vec<(String, ResultValue)>, NodeError> {
     let path = layout::step_dir(root, number).join(RESULTS);
     let failed = |e: Errno| NodeError::io("read the folder", &path, e);
     let flags = OFlag::O_RDONLY
@@ -66,14 +79,17 @@ pub fn results(root: &Path, number: u32) -> Result<Vec<(String, ResultValue)>, N
         names.push(name);
     }
     names.sort();
-    let mut room = MAX_RESULTS_BYTES;
+    let mut room = most.min(MAX_RESULTS_BYTES);
     let mut value = |name: &CStr| {
         if !name.to_str().is_ok_and(layout::is_name) {
             return Err(ResultError::Name);
         }
-        let value = untrusted::read(&dir, name, MAX_RESULT_BYTES)
-            .map_err(|e| ResultError::File(e.to_string()))?;
-        room = room.checked_sub(value.len()).ok_or(ResultError::Sum)?;
+        let bound = MAX_RESULT_BYTES.min(room as u64);
+        let value = untrusted::read(&dir, name, bound).map_err(|e| match e {
+            ReadError::TooLong(_) if bound < MAX_RESULT_BYTES => ResultError::Sum,
+            e => ResultError::File(e.to_string()),
+        })?;
+        room = room.saturating_sub(value.len());
         Ok(value)
     };
     Ok(names

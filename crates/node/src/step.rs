@@ -64,8 +64,8 @@ impl StepDir {
                 Err(e) => bad(e.to_string()),
             },
             Err(ReadError::Absent) => return Ok(None),
-            Err(ReadError::Bad(cause)) => bad(cause),
             Err(ReadError::Trouble(e)) => return Err(e),
+            Err(e @ (ReadError::Bad(_) | ReadError::TooLong(_))) => bad(e.to_string()),
         };
         Ok(Some(end))
     }
@@ -85,8 +85,10 @@ impl StepDir {
         {
             match e {
                 ReadError::Absent => {}
-                ReadError::Bad(cause) => self.close(cause, &mut look),
                 ReadError::Trouble(e) => look.trouble = Some(e),
+                e @ (ReadError::Bad(_) | ReadError::TooLong(_)) => {
+                    self.close(e.to_string(), &mut look);
+                }
             }
         }
         look

@@ -19,6 +19,9 @@ pub(crate) enum ReadError {
     /// It is of another kind or size than it may be, or its owner forbids to read it.
     #[error("{0}")]
     Bad(String),
+    /// It is longer than it may be.
+    #[error("it is longer than {0} bytes")]
+    TooLong(u64),
     /// The fault is not the file's: out of descriptors or memory, an I/O error.
     #[error("{0}")]
     Trouble(io::Error),
@@ -74,15 +77,14 @@ pub(crate) fn read<P: ?Sized + NixPath>(
     most: u64,
 ) -> Result<Vec<u8>, ReadError> {
     let opened = open(dir, path)?;
-    let too_long = || ReadError::Bad(format!("it is longer than {most} bytes"));
     if opened.len > most {
-        return Err(too_long());
+        return Err(ReadError::TooLong(most));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(opened.len).unwrap_or(0));
     opened.file.take(most + 1).read_to_end(&mut bytes)?;
     // It may have grown meanwhile.
     if bytes.len() as u64 > most {
-        return Err(too_long());
+        return Err(ReadError::TooLong(most));
     }
     Ok(bytes)
 }

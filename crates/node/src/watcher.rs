@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton_protocol::Timestamp;
 use baton_protocol::layout::{self, EVENTS, EXIT};
@@ -22,6 +22,9 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Reads of inotify before the rest of the work has its turn, so that a flood starves nobody.
 const MAX_READS: u32 = 64;
 
+/// Most times that [`Watcher::hand_offs`] gives.
+pub const MAX_HAND_OFFS: usize = 1024;
+
 /// A pod of a [`Watcher`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodId(u64);
@@ -38,6 +41,7 @@ pub struct Watcher {
     pods: BTreeMap<PodId, Watched>,
     next: u64,
     clock: Clock,
+    hand_offs: Vec<Duration>,
 }
 
 #[derive(Debug)]
@@ -79,6 +83,7 @@ impl Watcher {
             pods: BTreeMap::new(),
             next: 0,
             clock: Clock::start(),
+            hand_offs: Vec::new(),
         }
     }
 
@@ -145,6 +150,12 @@ impl Watcher {
         self.inotify.as_ref().ok().map(|i| i.as_fd())
     }
 
+    /// The time that each hand-off took since this was last asked for, from the wake-up by a final record
+    /// to the order; at most [`MAX_HAND_OFFS`].
+    pub fn hand_offs(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.hand_offs)
+    }
+
     /// After what time [`dispatch`](Watcher::dispatch) is due though nothing can be read.
     pub fn timeout(&self) -> Option<Duration> {
         let now = self.clock.now();
@@ -184,12 +195,12 @@ impl Watcher {
 
     /// Does what is to be done now. `tell` is called once the orders of all pods are written.
     pub fn dispatch(&mut self, tell: &mut dyn FnMut(PodId, Notice)) {
-        let mut lost = false;
+        let (woken, mut lost) = (Instant::now(), false);
         for _ in 0..MAX_READS {
             let Ok(events) = self.inotify.as_ref().map_err(|e| *e).and_then(read) else {
                 break;
             };
-            lost |= self.take(&events);
+            lost |= self.take(&events, woken);
         }
         let now = self.clock.now();
         for (id, watched) in &mut self.pods {
@@ -205,7 +216,7 @@ impl Watcher {
     }
 
     /// Hands over where steps ended, and notes the rest. Tells whether events were lost.
-    fn take(&mut self, events: &[InotifyEvent]) -> bool {
+    fn take(&mut self, events: &[InotifyEvent], woken: Instant) -> bool {
         let now = self.clock.now();
         let (mut lost, mut made) = (false, Vec::new());
         let mut closed = Vec::new();
@@ -231,6 +242,11 @@ impl Watcher {
                 }
             } else if name == Some(OsStr::new(EXIT)) && is(AddWatchFlags::IN_MOVED_TO) {
                 watched.pod.end(now, watch.number);
+                if let Some(at) = watched.pod.take_written()
+                    && self.hand_offs.len() < MAX_HAND_OFFS
+                {
+                    self.hand_offs.push(at.saturating_duration_since(woken));
+                }
             } else if name == Some(OsStr::new(EVENTS)) {
                 if is(AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO) {
                     made.push(watch);

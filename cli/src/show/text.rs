@@ -170,6 +170,7 @@ impl Screen {
                 let said = match why {
                     StopReason::Cancelled => "cancelled: stopping; once more kills everything",
                     StopReason::TimedOut => "the task's time is up: stopping",
+                    StopReason::NeverStarted => "a step's container cannot be started: stopping",
                 };
                 let line = format!("{}\n", self.look.baton.paint(YELLOW, said));
                 sink.put(To::Baton, line.as_bytes());

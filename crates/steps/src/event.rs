@@ -83,6 +83,9 @@ pub enum StopReason {
     Cancelled,
     /// Its time was up.
     TimedOut,
+    /// The container of a step that is still to have its turn can never start: the
+    /// [`Death::NeverStarted`] that was told before says whose, and why.
+    NeverStarted,
 }
 
 /// How a step ended that left no final record of its own.
@@ -101,6 +104,10 @@ pub enum Death {
     Unresponsive,
     /// The order was past it when this program started, and its record is no longer there.
     RecordLost,
+    /// Its container was never started and cannot be, for this cause, such as
+    /// `ImagePullBackOff: no such image`. Told of a step it fails the task at once, also before the
+    /// step's turn; of a `finally` step, at its turn. It means nothing once a command was started.
+    NeverStarted(String),
 }
 
 impl Death {
@@ -133,6 +140,7 @@ impl fmt::Display for Death {
             Death::RecordLost => {
                 f.write_str("its turn is over, and its final record is no longer there")
             }
+            Death::NeverStarted(cause) => write!(f, "its container cannot be started: {cause}"),
         }
     }
 }

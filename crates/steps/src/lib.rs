@@ -7,7 +7,8 @@
 //! Steps have the numbers 1 to n, `finally` steps n+1 to K, sidecars K+1 and up. The order goes
 //! - from 0 to 1 once the pod may begin and every awaited sidecar is ready,
 //! - up by one with each final record that lets the next step start, and to K+1 after the last,
-//! - to `-1` where a step fails, the task is cancelled or its time is up,
+//! - to `-1` where a step fails or its container can never start, the task is cancelled or its time
+//!   is up,
 //! - from there, or at once where a step failed, to n+1 where there are `finally` steps: these run one
 //!   by one whatever came before.
 //!

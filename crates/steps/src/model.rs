@@ -118,6 +118,18 @@ impl World {
         self.perform(effects);
         let again = self.run.apply(at(self.now), event.clone());
         assert_eq!(again, [], "{event:?} did something twice");
+        if is_never_started(&event)
+            && let Event::Died { number, .. } = event
+            && self.plan.kind(number) == Some(Kind::Step)
+        {
+            assert!(self.run.cause().is_some(), "{event:?} fails the task");
+            let main = self.plan.main_count();
+            assert!(
+                !matches!(self.order, Order::Turn(n) if n <= main),
+                "{event:?} stops the steps at once, not at {}",
+                self.order
+            );
+        }
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
@@ -171,6 +183,10 @@ impl World {
         let through = through && kind != Kind::Step;
         match self.life(number).clone() {
             Life::Over(_) => {}
+            Life::Waiting if choice == 14 => {
+                let how = Death::NeverStarted("no such image".to_owned());
+                self.end(number, Event::Died { number, how });
+            }
             Life::Waiting if kind == Kind::Sidecar => {
                 *self.life(number) = Life::Running;
                 self.mail.push(started(number));
@@ -255,7 +271,10 @@ impl World {
             self.plan.clone(),
             self.order,
             self.journal.clone(),
-            self.facts().collect::<Vec<_>>(),
+            // No file tells that a container cannot be started.
+            self.facts()
+                .filter(|fact| !is_never_started(fact))
+                .collect::<Vec<_>>(),
             at(self.now),
         );
         self.run = run;
@@ -397,6 +416,16 @@ impl World {
             }
         }
     }
+}
+
+fn is_never_started(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Died {
+            how: Death::NeverStarted(_),
+            ..
+        }
+    )
 }
 
 fn started(number: u32) -> Event {

@@ -32,6 +32,8 @@ pub struct Run {
     killed: Option<Killed>,
     /// The first awaited sidecar that ended before it was ready.
     unready: Option<u32>,
+    /// The first step that was found unable to start.
+    never_started: Option<u32>,
     order: Order,
     /// What an earlier life decided is found again; the clock has no part in that.
     catching_up: bool,
@@ -107,6 +109,7 @@ impl Run {
             stop: None,
             killed: None,
             unready: None,
+            never_started: None,
             order: Order::HOLD,
             catching_up: false,
             stage: Stage::Hold,
@@ -251,8 +254,9 @@ impl Run {
 
     fn state(&self, number: u32, kind: Kind, track: &Track) -> StepState {
         let had_turn = kind == Kind::Sidecar || track.released.is_some();
+        let never_started = track.end.as_ref().is_some_and(End::is_never_started);
         match (&track.end, track.started, track.released) {
-            (Some(end), _, _) if had_turn => end.state(),
+            (Some(end), _, _) if had_turn || never_started => end.state(),
             (_, Some((since, attempt)), _) if had_turn => StepState::Running { since, attempt },
             (_, _, Some(since)) => StepState::Released { since },
             _ if kind != Kind::Sidecar && self.is_past(number) => StepState::NotRun {
@@ -276,7 +280,9 @@ impl Run {
         let why = self.stop.map(|s| s.why);
         match &self.cause {
             // Only a kill, or a task that never began, keeps `finally` steps from running.
-            _ if kind == Kind::Finally => NotRun::Cancelled,
+            _ if kind == Kind::Finally && (self.killed.is_some() || self.begun.is_some()) => {
+                NotRun::Cancelled
+            }
             Some(
                 Cause::Step { number, .. }
                 | Cause::Died { number, .. }

@@ -48,7 +48,7 @@ impl Run {
 
     fn hold(&mut self, out: &mut Out) -> bool {
         if self.begun.is_none() {
-            if self.stop.is_none() {
+            if !self.is_stopped(0, out) {
                 return false;
             }
             // Nothing ran, so there is nothing for `finally` steps to tidy up.
@@ -189,11 +189,14 @@ impl Run {
         self.stage = Stage::Winding { step, since };
     }
 
-    /// Whether the task stops at this turn; looks at the clock, too.
+    /// Whether the task stops at this turn; looks at the clock, and at steps that can never start, too.
     fn is_stopped(&mut self, turn: u32, out: &mut Out) -> bool {
-        if self.stop.is_none() && !self.catching_up && self.time_up().is_some_and(|t| self.now >= t)
-        {
-            self.stop(StopReason::TimedOut, turn, out);
+        if self.stop.is_none() && !self.catching_up {
+            if self.never_started.is_some() {
+                self.stop(StopReason::NeverStarted, turn, out);
+            } else if self.time_up().is_some_and(|t| self.now >= t) {
+                self.stop(StopReason::TimedOut, turn, out);
+            }
         }
         self.stop.is_some_and(|s| turn >= s.turn)
     }
@@ -258,12 +261,27 @@ impl Run {
             self.blame(match why {
                 StopReason::Cancelled => Cause::Cancelled { turn },
                 StopReason::TimedOut => Cause::TimedOut { turn },
+                // The journal of an earlier life may have kept the stop alone.
+                StopReason::NeverStarted => self.unstartable().unwrap_or(Cause::Died {
+                    number: turn,
+                    name: self.plan.name(turn).to_owned(),
+                    how: Death::NeverStarted("the cause is no longer known".to_owned()),
+                }),
             });
         }
     }
 
+    /// What the task fails of where a step's container can never start.
+    fn unstartable(&self) -> Option<Cause> {
+        let number = self.never_started?;
+        let end = self.track(number)?.end.as_ref()?;
+        end.failure(number, self.plan.name(number))
+    }
+
     fn tell_end(&self, number: u32, out: &mut Out) {
         let end = self.track(number).and_then(|t| t.end.as_ref());
+        // That was told when it was found.
+        let end = end.filter(|end| !end.is_never_started());
         if let Some((kind, end)) = self.plan.kind(number).zip(end) {
             out.notices.push(Notice::StepFinished {
                 number,

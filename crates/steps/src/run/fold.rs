@@ -114,11 +114,18 @@ impl Run {
         let Some(track) = self.track_mut(number) else {
             return;
         };
-        if track.end.is_some() || over {
+        let never_started = end.is_never_started();
+        if track.end.is_some() || over || never_started && track.has_begun() {
             return;
         }
-        out.after.push(end.event(number));
-        if kind == Kind::Sidecar {
+        // What stops the task has to be known when its order is.
+        let remembered = if never_started {
+            &mut out.before
+        } else {
+            &mut out.after
+        };
+        remembered.push(end.event(number));
+        if kind == Kind::Sidecar || never_started {
             out.notices.push(Notice::StepFinished {
                 number,
                 kind,
@@ -129,6 +136,9 @@ impl Run {
         track.end = Some(end);
         if !was_ready && self.plan.is_awaited(number) {
             self.unready.get_or_insert(number);
+        }
+        if never_started && kind == Kind::Step {
+            self.never_started.get_or_insert(number);
         }
     }
 

@@ -6,6 +6,8 @@ use super::*;
 use crate::outcome::Phase;
 use crate::plan::{Sidecar, Step};
 
+mod never_started;
+
 fn at(secs: u64) -> Timestamp {
     Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))
 }

@@ -31,6 +31,11 @@ impl Track {
         news
     }
 
+    /// Whether a command of it was started.
+    pub(super) fn has_begun(&self) -> bool {
+        self.started.is_some() || self.retried > 0
+    }
+
     /// Notes a failed attempt; false where it is not news.
     pub(super) fn retrying(&mut self, attempt: u32) -> bool {
         let news = attempt > self.retried;
@@ -74,6 +79,17 @@ impl End {
                 at: *at,
             },
         }
+    }
+
+    /// Whether its container cannot be started: that counts, and is told, before its turn.
+    pub(super) fn is_never_started(&self) -> bool {
+        matches!(
+            self,
+            End::Died {
+                how: Death::NeverStarted(_),
+                ..
+            }
+        )
     }
 
     pub(super) fn exit_code(&self) -> i32 {

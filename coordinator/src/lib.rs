@@ -10,5 +10,6 @@
 
 pub mod callbacks;
 pub mod inbox;
+pub mod lease;
 pub mod logs;
 pub mod metrics;

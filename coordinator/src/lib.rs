@@ -13,3 +13,4 @@ pub mod inbox;
 pub mod lease;
 pub mod logs;
 pub mod metrics;
+pub mod task;

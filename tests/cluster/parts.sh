@@ -1,7 +1,10 @@
 # shellcheck shell=bash
 # Sourced by `cluster`: how parts are started and stopped, and the control plane's.
 
-alive() { [ -f "$STATE/$1.pid" ] && kill -0 "$(cat "$STATE/$1.pid")" 2>/dev/null; }
+alive() { [ -f "$STATE/$1.pid" ] && lives "$(cat "$STATE/$1.pid")"; }
+lives() { # lives PID: and is no zombie that nobody has reaped yet
+  local state; state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) && [ -n "$state" ] && [ "$state" != Z ]
+}
 run() { # run NAME command...: in the background, with a pid file and a log
   local name=$1; shift
   alive "$name" && return 0
@@ -13,7 +16,7 @@ halt() { # halt NAME [SIGNAL]
   local pid
   if alive "$1"; then
     pid=$(cat "$STATE/$1.pid"); kill "-${2:-TERM}" "$pid" 2>/dev/null || true
-    for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    for _ in $(seq 200); do lives "$pid" || break; sleep 0.05; done
     kill -KILL "$pid" 2>/dev/null || true
   fi
   rm -f "$STATE/$1.pid"

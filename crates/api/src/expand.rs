@@ -35,6 +35,32 @@ pub fn expand_env<T: AsRef<str>>(text: &str, lookup: impl Fn(&str) -> Option<T>)
     expanded
 }
 
+/// Writes a text such that the kubelet makes of it what [`expand_env`] makes of `text`: references to
+/// steps' results come through as they are, for the entrypoint.
+pub fn for_kubelet(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, from)) = rest.find('$').and_then(|at| rest.split_at_checked(at)) {
+        written.push_str(before);
+        rest = if let Some(after) = from.strip_prefix("$$(steps.") {
+            written.push_str("$$$$(steps.");
+            after
+        } else if let Some(after) = from.strip_prefix("$(steps.") {
+            // Two dollars are one to the kubelet, even where a variable has this name.
+            written.push_str("$$(steps.");
+            after
+        } else if from.starts_with("$$") {
+            copy(&mut written, from, 2)
+        } else if let Some((name, _)) = from.strip_prefix("$(").and_then(|t| t.split_once(')')) {
+            copy(&mut written, from, name.len() + 3)
+        } else {
+            copy(&mut written, from, 1)
+        };
+    }
+    written.push_str(rest);
+    written
+}
+
 /// Copies the first `len` bytes, and gives what follows them.
 fn copy<'a>(to: &mut String, from: &'a str, len: usize) -> &'a str {
     let (copied, rest) = from.split_at_checked(len).unwrap_or((from, ""));
@@ -84,7 +110,62 @@ mod tests {
         }
     }
 
+    /// The kubelet's algorithm, third_party/forked/golang/expansion/expand.go, byte by byte.
+    fn kubelet(text: &str, lookup: impl Fn(&str) -> Option<&'static str>) -> String {
+        let (bytes, mut out, mut done, mut at) = (text.as_bytes(), String::new(), 0, 0);
+        while at < bytes.len() {
+            if bytes[at] == b'$' && at + 1 < bytes.len() {
+                out.push_str(&text[done..at]);
+                let rest = &text[at + 1..];
+                let advance = match bytes[at + 1] {
+                    b'$' => {
+                        out.push('$');
+                        1
+                    }
+                    b'(' => match rest.find(')') {
+                        Some(end) => {
+                            let name = &rest[1..end];
+                            match lookup(name) {
+                                Some(value) => out.push_str(value),
+                                None => out.push_str(&format!("$({name})")),
+                            }
+                            end + 1
+                        }
+                        None => {
+                            out.push_str("$(");
+                            1
+                        }
+                    },
+                    _ => {
+                        let next = rest.chars().next().unwrap();
+                        out.push('$');
+                        out.push(next);
+                        next.len_utf8()
+                    }
+                };
+                at += advance;
+                done = at + 1;
+            }
+            at += 1;
+        }
+        out.push_str(text.get(done..).unwrap_or_default());
+        out
+    }
+
     proptest! {
+        #[test]
+        fn the_kubelet_makes_of_it_what_a_run_without_it_makes(
+            text in "(\\$|\\$\\$|\\(|\\)|A|B|N|é|steps\\.a|\\(steps\\.|\\$\\(steps\\.){0,12}",
+        ) {
+            let lookup = |name: &str| match name {
+                "A" => Some("1"),
+                "B" => Some("$(A)$$"),
+                "steps.a" => Some("a variable of this name"),
+                _ => None,
+            };
+            prop_assert_eq!(kubelet(&for_kubelet(&text), lookup), expand_env(&text, lookup));
+        }
+
         #[test]
         fn doubled_dollars_bring_any_text_through(text in "[$()A é]*") {
             prop_assert_eq!(expand(&text.replace('$', "$$")), text);

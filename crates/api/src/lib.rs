@@ -5,6 +5,7 @@
 //! render   Task + parameters -> Rendered: every parameter put in its place
 //! plan     Rendered -> what the state machine of a step pod needs to know
 //! invocations   Rendered -> the entrypoint's command line of every step
+//! review   a Task as a cluster has it -> Rendered, or every mistake as a sentence
 //! ```
 
 pub mod core;
@@ -22,14 +23,16 @@ mod invocations;
 mod native;
 mod reference;
 mod report;
+mod review;
 mod tree;
 mod validate;
 
 pub use diagnostic::{Diagnostic, FieldPath, Position};
 pub use document::{Document, MAX_SOURCE_BYTES, Object, Source, parse};
-pub use expand::expand_env;
+pub use expand::{expand_env, for_kubelet};
 pub use invocations::{MAX_INLINE_SCRIPT, Places, environments, invocations, plan};
 pub use job::Job;
 pub use params::{ParamValue, parse_param};
 pub use render::{Rendered, render};
+pub use review::review;
 pub use task::Task;

@@ -12,6 +12,9 @@ use crate::native::{container, pod_spec};
 /// The `apiVersion` of a Task.
 pub const API_VERSION: &str = "baton.dev/v1alpha1";
 
+/// Most runs again of a whole Task, for each kind of its end.
+pub const MAX_TASK_RETRIES: u32 = 100;
+
 /// Ordered steps in one pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

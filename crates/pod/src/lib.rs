@@ -1,1 +1,23 @@
-//! Task to pod.
+//! Task to pod, and pod status to events. No client, no I/O, no clock.
+//!
+//! ```text
+//! build      Rendered -> the Pod that runs it
+//! review     a Task as the API server has it -> everything that keeps a cluster from running it
+//! facts      Pod -> what its status tells of each container and of the pod as a whole
+//! ordering   a pod without the baton volume: its facts -> the order to write, the events to tell
+//! ```
+
+pub mod build;
+pub mod facts;
+pub mod names;
+pub mod ordering;
+
+mod plan;
+mod review;
+
+pub use build::{BuildError, Mistake, PodInputs, build};
+pub use facts::{ContainerFacts, ContainerState, PodFacts, PodLoss, facts};
+pub use names::{label_value, pod_name};
+pub use ordering::{Ordered, Update};
+pub use plan::{PlanSource, plan_of};
+pub use review::review;

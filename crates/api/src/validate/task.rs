@@ -12,7 +12,9 @@ use crate::core::EnvVar;
 use crate::diagnostic::{FieldPath, excerpt};
 use crate::params::is_param_name;
 use crate::report::Report;
-use crate::task::{Callback, MAX_STEPS, Param, Sidecar, Step, StepResult, Task, TaskSpec};
+use crate::task::{
+    Callback, MAX_STEPS, MAX_TASK_RETRIES, Param, Sidecar, Step, StepResult, Task, TaskSpec,
+};
 
 pub(crate) fn task(task: &Task, report: &mut Report) {
     let path = FieldPath::default();
@@ -31,6 +33,16 @@ pub(crate) fn task(task: &Task, report: &mut Report) {
     volumes::volumes(&spec.volumes, &path.key("volumes"), report);
     duration(spec.timeout.as_ref(), &path.key("timeout"), report);
     duration(spec.grace_period.as_ref(), &path.key("gracePeriod"), report);
+    let retries = path.key("taskRetries");
+    for (field, given) in [
+        ("infrastructure", spec.task_retries.infrastructure),
+        ("failure", spec.task_retries.failure),
+    ] {
+        if given > MAX_TASK_RETRIES {
+            let message = format!("{given} is more than {MAX_TASK_RETRIES}");
+            report.at(&retries.key(field), message);
+        }
+    }
     containers(spec, &params, &path, report);
     for (i, callback) in spec.callbacks.iter().enumerate() {
         let path = path.key("callbacks").index(i);

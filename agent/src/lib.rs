@@ -4,4 +4,6 @@
 //! - [`volume`] makes and removes the pods' folders.
 //! - [`turns`] keeps the order of the pods on this node, and tells what happens in them.
 
+pub mod csi;
 pub mod turns;
+pub mod volume;

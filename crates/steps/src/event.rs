@@ -104,6 +104,8 @@ pub enum Death {
     Unresponsive,
     /// The order was past it when this program started, and its record is no longer there.
     RecordLost,
+    /// The pod's folder was lost after the task began, and with it all that was known of its steps.
+    FolderLost,
     /// Its container was never started and cannot be, for this cause, such as
     /// `ImagePullBackOff: no such image`. Told of a step it fails the task at once, also before the
     /// step's turn; of a `finally` step, at its turn. It means nothing once a command was started.
@@ -137,6 +139,9 @@ impl fmt::Display for Death {
             Death::Gone => f.write_str("its entrypoint died without a final record"),
             Death::BadRecord(cause) => write!(f, "its final record cannot be read: {cause}"),
             Death::Unresponsive => f.write_str("it was killed, and nothing was heard of it since"),
+            Death::FolderLost => f.write_str(
+                "the pod's folder was lost after the task began, as when its node is started anew",
+            ),
             Death::RecordLost => {
                 f.write_str("its turn is over, and its final record is no longer there")
             }

@@ -71,7 +71,7 @@ pub enum Cause {
     },
     /// A step or `finally` step ended without a record.
     Died {
-        /// Its number.
+        /// Its number; 0 where it is not known which, and the name is empty.
         number: u32,
         /// Its name.
         name: String,
@@ -152,6 +152,7 @@ impl fmt::Display for Cause {
                     write!(f, ": {message}")
                 }
             }
+            Cause::Died { number: 0, how, .. } => write!(f, "{how}"),
             Cause::Died { name, how, .. } => write!(f, "step {name}: {how}"),
             Cause::NotReady { name, message, .. } => {
                 write!(f, "sidecar {name} ended before it was ready: {message}")

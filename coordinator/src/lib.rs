@@ -13,4 +13,5 @@ pub mod inbox;
 pub mod lease;
 pub mod logs;
 pub mod metrics;
+pub mod server;
 pub mod task;

@@ -52,6 +52,7 @@ impl Metadata {
 
 /// An environment variable of a container.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct EnvVar {
     /// Its name: anything printable but `=`.
@@ -66,6 +67,7 @@ pub struct EnvVar {
 
 /// Where the value of an [`EnvVar`] comes from: exactly one of these.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct EnvSource {
     /// A field of the pod.
@@ -87,6 +89,7 @@ pub struct EnvSource {
 
 /// A key of a Secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SecretKeyRef {
     /// The Secret's name.
@@ -100,6 +103,7 @@ pub struct SecretKeyRef {
 
 /// Where a volume is seen in a container.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct VolumeMount {
     /// The volume's name.
@@ -169,6 +173,7 @@ with_native! {
 
 /// An empty folder.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct EmptyDir {
     /// What it is made of: nothing for the node's disk, or `Memory`.
@@ -181,6 +186,7 @@ pub struct EmptyDir {
 
 /// A folder or file of the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HostPath {
     /// Where it is: an absolute path without `..`.
@@ -192,6 +198,7 @@ pub struct HostPath {
 
 /// What a [`HostPath`] has to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum HostPathType {
     /// Anything; nothing is checked.
     #[default]

@@ -87,6 +87,7 @@ impl JobSpec {
 
 /// Whether each completion has a number of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum CompletionMode {
     /// All pods are alike.
     #[default]
@@ -103,6 +104,7 @@ impl CompletionMode {
 
 /// A Job's pods.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PodTemplate {
     /// Labels and annotations of the pods.
@@ -138,6 +140,7 @@ pod_spec! {
 
 /// What happens when a container of a Job fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum RestartPolicy {
     /// The pod fails, and another takes its place.
     Never,

@@ -9,6 +9,8 @@
 //! ```
 
 pub mod core;
+#[cfg(feature = "schema")]
+pub mod crd;
 pub mod diagnostic;
 pub mod document;
 pub mod expand;

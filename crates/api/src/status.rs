@@ -50,9 +50,11 @@ pub struct TaskStatus {
     pub failure_retries: u32,
     /// When the pod could begin.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub started_at: Option<Timestamp>,
     /// When the last step was over.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub finished_at: Option<Timestamp>,
     /// How long it ran, for people: `1m2s`.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -158,6 +160,7 @@ pub struct StepStatus {
     pub exit_code: Option<i32>,
     /// The reason of a failure that the Task went on from.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub continued_from: Option<Reason>,
     /// How often the command was started.
     #[serde(skip_serializing_if = "is_zero")]
@@ -167,9 +170,11 @@ pub struct StepStatus {
     pub retries: Vec<RetryStatus>,
     /// When the first attempt's command was started.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub started_at: Option<Timestamp>,
     /// When the step was over.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub finished_at: Option<Timestamp>,
     /// CPU time of all its processes, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -236,12 +241,14 @@ pub struct RetryStatus {
     /// Which, from 1.
     pub attempt: u32,
     /// How it failed.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub reason: Reason,
     /// Its exit code.
     pub exit_code: i32,
     /// Time until the next attempt, in milliseconds.
     pub delay_ms: u64,
     /// When.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub at: Timestamp,
 }
 
@@ -283,6 +290,7 @@ pub struct Condition {
     pub message: String,
     /// When the status changed last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub last_transition_time: Option<Timestamp>,
     /// The generation of the spec that it speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -328,8 +336,10 @@ pub struct RunStatus {
     pub reason: String,
     /// When it began.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub started_at: Option<Timestamp>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub finished_at: Option<Timestamp>,
 }

@@ -37,6 +37,7 @@ pub struct Task {
 
 /// What a Task runs. Durations are texts such as `500ms`, `30s`, `5m` or `1h30m`, at most a year.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TaskSpec {
     /// Parameters: what a run may be given.
@@ -78,6 +79,7 @@ pub struct TaskSpec {
 
 /// How often the whole Task is run again; never where nothing is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TaskRetries {
     /// After its pod was lost to the infrastructure: evicted, preempted, its node gone. At most 100.
@@ -94,6 +96,7 @@ impl TaskRetries {
 
 /// A parameter. One without a default has to be given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Param {
     /// Its name: letters, digits, `_` and `-`, beginning with a letter or `_`.
@@ -111,6 +114,7 @@ pub struct Param {
 
 /// The type of a [`Param`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ParamType {
     /// A text: `$(params.NAME)`.
@@ -182,6 +186,7 @@ fn is_zero(n: &u32) -> bool {
 
 /// What a step's failure means to the steps after it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// They do not run.
@@ -199,11 +204,13 @@ impl OnError {
 
 /// A condition of a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Condition {
     /// The text that is looked for.
     pub input: String,
     /// How; has to be said.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub operator: Option<Operator>,
     /// The texts among which it is looked for.
     pub values: Vec<String>,
@@ -211,6 +218,7 @@ pub struct Condition {
 
 /// A result that a step writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StepResult {
     /// Its name; see [`is_name`](baton_protocol::layout::is_name).
@@ -222,6 +230,7 @@ pub struct StepResult {
 
 /// Where output is captured.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Capture {
     /// The file's path in the container.
@@ -262,6 +271,7 @@ container! {
 
 /// How a sidecar shows that it is ready: exactly one of these.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Readiness {
     /// It accepts connections on this port of the loopback address.
@@ -274,6 +284,7 @@ pub struct Readiness {
 
 /// Someone who is told of the task's events.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Callback {
     /// Where: an `http` or `https` URL.
@@ -298,6 +309,7 @@ impl Callback {
 
 /// The form of a callback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CallbackFormat {
     /// A POST of a CloudEvent, signed as Standard Webhooks.
@@ -315,6 +327,7 @@ impl CallbackFormat {
 
 /// What a callback can tell of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum CallbackEvent {
     /// The first step may start.
     #[serde(rename = "task.started")]
@@ -335,6 +348,7 @@ pub enum CallbackEvent {
 
 /// A key to sign with: exactly one of these.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Secret {
     /// The key itself.
@@ -350,6 +364,7 @@ pub struct Secret {
 
 /// Where a cluster keeps a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SecretSource {
     /// A key of a Secret.
@@ -358,6 +373,7 @@ pub struct SecretSource {
 
 /// Parts of the pod that Baton does not make itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PodTemplate {
     /// Labels and annotations of the pod.

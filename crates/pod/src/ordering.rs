@@ -359,4 +359,3 @@ fn is_memorable(event: &Event) -> bool {
         Event::Begin | Event::Killed { .. } | Event::Stopped { .. }
     )
 }
-

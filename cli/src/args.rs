@@ -22,9 +22,23 @@ pub enum Command {
     /// itself says goes to standard error. The exit code is the task's: 0, or the failed step's
     /// code; 124 where the time was up, 130 after Ctrl-C. 2 means that the input was not
     /// understood and nothing was started, 125 that Baton could not do its own part.
+    ///
+    /// With --cluster the Tasks are applied to a cluster and followed there until they are over;
+    /// Ctrl-C cancels the Task, a second one leaves it running.
     Run(Box<Run>),
     /// Check files without running anything
     Validate(Validate),
+    /// Print what a Task's steps print in a cluster, in the order of the steps
+    Logs(Logs),
+    /// List the Tasks of a cluster
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show all that is known of a Task in a cluster, and what to do about a failure
+    Describe(Describe),
+    /// Cancel Tasks in a cluster; their pods and logs are kept
+    Cancel(Cancel),
+    /// Run Tasks of a cluster again, from their first step
+    Rerun(Rerun),
 }
 
 /// `baton run`
@@ -36,8 +50,11 @@ pub struct Run {
     /// Set a parameter; an array or object as JSON, an array also as a,b,c
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
+    /// Run in a cluster: apply the Tasks, and follow them until they are over
+    #[arg(long)]
+    pub cluster: bool,
     /// Set a variable in every step's environment; a step's own `env` wins over it
-    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = assignment)]
+    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = assignment, conflicts_with = "cluster")]
     pub env: Vec<(String, String)>,
     /// What to print at the end: a table for people, or one JSON document on standard output (the steps' output then goes to standard error)
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -46,10 +63,10 @@ pub struct Run {
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
     /// Keep the scratch folder, and say where it is
-    #[arg(long)]
+    #[arg(long, conflicts_with = "cluster")]
     pub keep: bool,
     /// The steps' working folder; without it, the one of the YAML file
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "cluster")]
     pub workdir: Option<PathBuf>,
     /// Colours and a live status line
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
@@ -57,6 +74,129 @@ pub struct Run {
     /// Print the steps' output and errors alone
     #[arg(short, long)]
     pub quiet: bool,
+    /// With --cluster: which cluster.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Which cluster, and which namespace of it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct Target {
+    /// The namespace; without it, that of the context, or else `default`
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// The context of the kubeconfig; without it, the current one
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The kubeconfig; without it, $KUBECONFIG, ~/.kube/config, or the pod that this runs in
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+impl Target {
+    /// The first option that was given, if any was.
+    pub fn given(&self) -> Option<&'static str> {
+        [
+            ("--namespace", self.namespace.is_some()),
+            ("--context", self.context.is_some()),
+            ("--kubeconfig", self.kubeconfig.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
+    }
+}
+
+/// `baton logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The Task
+    pub task: String,
+    /// Go on until the Task is over
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Of these steps or sidecars alone; without it, of all
+    #[arg(short, long = "step", value_name = "NAME")]
+    pub steps: Vec<String>,
+    /// Of an earlier run; without it, of the last one
+    #[arg(long, value_name = "NUMBER", conflicts_with = "follow")]
+    pub run: Option<u32>,
+    /// Print the lines as they are, without the steps' names before them
+    #[arg(long)]
+    pub no_prefix: bool,
+    /// When to colour
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `baton list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// Of all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// Go on, with a line for each change
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Those with these labels alone
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// A table for people, or the objects as JSON
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// When to colour
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `baton describe`
+#[derive(Debug, Args)]
+pub struct Describe {
+    /// The Task
+    pub task: String,
+    /// For people, or the object as JSON
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// When to colour
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `baton cancel`
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// The Tasks
+    #[arg(required = true, value_name = "TASK")]
+    pub tasks: Vec<String>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `baton rerun`
+#[derive(Debug, Args)]
+pub struct Rerun {
+    /// The Tasks
+    #[arg(required = true, value_name = "TASK")]
+    pub tasks: Vec<String>,
+    /// Follow the new run until it is over, and exit with its code; of one Task
+    #[arg(short, long)]
+    pub follow: bool,
+    /// When to colour
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// `baton validate`

@@ -64,6 +64,7 @@ impl Screen {
                 baton: terminal.baton,
                 tty: terminal.steps_on_tty,
                 quiet,
+                bare: false,
             },
             columns: (width(job.metadata.display_name()) + numbers + container).min(MAX_NAME),
             single,

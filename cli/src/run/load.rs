@@ -23,17 +23,27 @@ pub struct Loaded {
 /// What can be run.
 #[derive(Debug)]
 pub enum What {
-    /// Ordered steps, their parameters in place.
-    Task(Box<Rendered>),
+    /// Ordered steps, their parameters in place; and as they were written, with the parameters that
+    /// were given.
+    Task(Box<Rendered>, Box<Written>),
     /// A native Job.
     Job(Box<Job>),
+}
+
+/// A Task as it was written.
+#[derive(Debug)]
+pub struct Written {
+    /// The Task.
+    pub task: baton_api::Task,
+    /// Its parameters that the command line gives.
+    pub given: BTreeMap<String, ParamValue>,
 }
 
 impl Loaded {
     /// `task build`, `job pi`.
     pub fn label(&self) -> String {
         match &self.what {
-            What::Task(task) => format!("task {}", task.task().metadata.display_name()),
+            What::Task(task, _) => format!("task {}", task.task().metadata.display_name()),
             What::Job(job) => format!("job {}", job.metadata.display_name()),
         }
     }
@@ -109,13 +119,19 @@ pub fn load(files: &[PathBuf], params: &[String]) -> Result<Vec<Loaded>, LoadErr
     for (source, folder, object) in documents {
         let what = match object {
             Object::Job(job) => What::Job(job),
-            Object::Task(task) => match render(&task, &given.of(&task)) {
-                Ok(rendered) => What::Task(Box::new(rendered)),
-                Err(found) => {
-                    mistakes.extend(found);
-                    continue;
+            Object::Task(task) => {
+                let given = given.of(&task);
+                match render(&task, &given) {
+                    Ok(rendered) => {
+                        let written = Written { task: *task, given };
+                        What::Task(Box::new(rendered), Box::new(written))
+                    }
+                    Err(found) => {
+                        mistakes.extend(found);
+                        continue;
+                    }
                 }
-            },
+            }
         };
         loaded.push(Loaded {
             source,

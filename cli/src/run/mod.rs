@@ -9,7 +9,7 @@ pub mod load;
 pub mod notes;
 pub mod output;
 mod ready;
-mod shown;
+pub(crate) mod shown;
 pub mod story;
 pub mod task;
 pub mod volumes;
@@ -17,7 +17,6 @@ pub mod volumes;
 use std::path::{Path, PathBuf};
 
 use baton_protocol::exit;
-use baton_steps::{Phase, StepState};
 use serde_json::Value;
 
 use self::children::Children;
@@ -27,8 +26,7 @@ use self::task::{Options, RunError};
 use crate::args;
 use crate::job;
 use crate::report;
-use crate::show::style::{BOLD, GREEN, RED, YELLOW};
-use crate::show::table::table;
+use crate::show::conclusion::{Wanted, conclusion};
 use crate::show::terminal::{Terminal, To};
 use crate::show::{json, words};
 
@@ -46,7 +44,7 @@ pub fn run(args: &args::Run, children: &Children) -> i32 {
     for document in &documents {
         let checked = match &document.what {
             What::Job(job) => job::check(job).map_err(RunError::from),
-            What::Task(task) => ready::check(task, &args.env),
+            What::Task(task, _) => ready::check(task, &args.env),
         };
         if let Err(e) = checked {
             complain(
@@ -106,12 +104,12 @@ pub fn validate(args: &args::Validate) -> i32 {
     }
 }
 
-fn complain(terminal: &mut Terminal, what: &str) {
+pub(crate) fn complain(terminal: &mut Terminal, what: &str) {
     terminal.put(To::Baton, format!("{what}\n").as_bytes());
     terminal.flush();
 }
 
-fn print_json(document: &json::Document) -> std::io::Result<()> {
+pub(crate) fn print_json(document: &impl serde::Serialize) -> std::io::Result<()> {
     use std::io::{ErrorKind, Write};
     let mut text = serde_json::to_vec_pretty(document).unwrap_or_default();
     text.push(b'\n');
@@ -153,7 +151,7 @@ impl Session<'_> {
     fn run_one(&mut self, index: usize, document: &Loaded) -> i32 {
         let base = self.args.workdir.as_deref().unwrap_or(&document.folder);
         let ran = task::absolute(base).and_then(|base| match &document.what {
-            What::Task(task) => self.run_task(index, task, &document.source, &base),
+            What::Task(task, _) => self.run_task(index, task, &document.source, &base),
             What::Job(job) => self.run_job(index, job, &document.source, &base),
         });
         ran.unwrap_or_else(|e| {
@@ -241,35 +239,21 @@ impl Session<'_> {
     }
 
     fn conclude(&mut self, story: &Story) {
-        let palette = self.terminal.baton;
-        let mut text = String::new();
-        if self.args.output == args::Output::Text && !self.args.quiet {
-            text = format!("\n{}\n", table(story, palette));
-        }
-        let phase = story.outcome.as_ref().map(|o| o.phase);
-        for step in &story.steps {
-            if let StepState::Done { record } = &step.state
-                && let Some(advice) = words::advice(record)
-            {
-                text.push_str(&format!("{}: {advice}\n", palette.paint(BOLD, &step.name)));
-            }
-        }
-        let style = match phase {
-            Some(Phase::Succeeded) => GREEN,
-            Some(Phase::Cancelled) => YELLOW,
-            _ => RED,
+        let wanted = Wanted {
+            palette: self.terminal.baton,
+            table: self.args.output == args::Output::Text,
+            quiet: self.args.quiet,
         };
-        if !self.args.quiet || phase != Some(Phase::Succeeded) {
-            let headline = palette.paint(style, story.headline());
-            text.push_str(&format!("task {}: {headline}\n", story.task));
-        }
+        let text = conclusion(story, &story.headline(), wanted, |record| {
+            words::advice(record).map(str::to_owned)
+        });
         self.terminal.put(To::Baton, text.as_bytes());
         self.terminal.flush();
     }
 }
 
 /// The report's file of one of several documents: `r.html`, `r-2.html`, ...
-fn numbered(file: &Path, index: usize, count: usize) -> PathBuf {
+pub(crate) fn numbered(file: &Path, index: usize, count: usize) -> PathBuf {
     if count < 2 || index == 0 {
         return file.to_owned();
     }
@@ -283,7 +267,7 @@ fn numbered(file: &Path, index: usize, count: usize) -> PathBuf {
     file.with_file_name(name)
 }
 
-fn write_report(facts: Option<report::Facts>, file: &Path) -> anyhow::Result<()> {
+pub(crate) fn write_report(facts: Option<report::Facts>, file: &Path) -> anyhow::Result<()> {
     use anyhow::Context;
     let page = report::render(&facts.context("the run has no end")?)?;
     std::fs::write(file, page).with_context(|| file.display().to_string())

@@ -33,17 +33,18 @@ pub(super) struct Shown {
 }
 
 /// How a screen on this terminal looks.
-pub(super) fn look(terminal: &Terminal, quiet: bool) -> Look {
+pub(crate) fn look(terminal: &Terminal, quiet: bool) -> Look {
     Look {
         steps: terminal.steps,
         baton: terminal.baton,
         tty: terminal.steps_on_tty,
         quiet,
+        bare: false,
     }
 }
 
 /// Says what is about to run.
-pub(super) fn introduce(story: &Story, plan: &Plan, terminal: &mut Terminal) {
+pub(crate) fn introduce(story: &Story, plan: &Plan, terminal: &mut Terminal) {
     let palette = terminal.baton;
     let count = |n: usize, what: &str| match n {
         1 => format!("1 {what}"),
@@ -142,7 +143,7 @@ impl Shown {
 }
 
 /// Says something that deserves a look.
-pub(super) fn warn(terminal: &mut Terminal, text: &str) {
+pub(crate) fn warn(terminal: &mut Terminal, text: &str) {
     let line = format!("{}\n", terminal.baton.paint(YELLOW, one_line(text)));
     terminal.put(To::Baton, line.as_bytes());
 }

@@ -1,5 +1,6 @@
 //! What is shown, to people and to programs. Pure, but for [`terminal`].
 
+pub mod conclusion;
 pub mod json;
 pub mod lines;
 pub mod prefixed;

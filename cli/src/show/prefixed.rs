@@ -14,6 +14,8 @@ pub struct Look {
     pub tty: bool,
     /// Only output and failures are shown.
     pub quiet: bool,
+    /// The steps' lines stand alone, without names before them.
+    pub bare: bool,
 }
 
 /// A name, cut or padded to this width.
@@ -25,6 +27,9 @@ pub(crate) fn aligned(name: &str, columns: usize) -> String {
 
 /// What stands before each line of a step's output.
 pub(crate) fn prefix(look: &Look, number: u32, name: &str, columns: usize) -> Vec<u8> {
+    if look.bare {
+        return Vec::new();
+    }
     let name = aligned(name, columns);
     let bar = if look.tty { '│' } else { '|' };
     let prefix = look.steps.paint(of_step(number), format!("{name} {bar}"));

@@ -27,6 +27,7 @@ fn screen(quiet: bool) -> Screen {
         baton: Palette(false),
         tty: false,
         quiet,
+        bare: false,
     };
     Screen::new(&Plan::of_steps(["build", "test-all"]), look)
 }

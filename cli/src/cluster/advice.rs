@@ -1,0 +1,117 @@
+//! What a person can do about a failure in a cluster. Pure.
+
+use baton_api::status::{StepPhase, TaskPhase, TaskStatus};
+use baton_protocol::{Reason, Record, exit};
+
+use crate::show::style::size;
+
+/// About a step's end, where its record lets us know.
+pub fn advice(record: &Record) -> Option<String> {
+    let said = match (record.reason, record.exit_code) {
+        (Reason::TimedOut, _) => {
+            "give it more time with `timeout`, or see in its log what it waits for".to_owned()
+        }
+        (Reason::OomKilled, _) if record.peak_bytes > 0 => format!(
+            "raise its resources.limits.memory; it used {} at least",
+            size(record.peak_bytes)
+        ),
+        (Reason::OomKilled, _) => "raise its resources.limits.memory".to_owned(),
+        (Reason::StartError, exit::NOT_FOUND) => {
+            "the program is not in its image, or not on PATH there".to_owned()
+        }
+        (Reason::StartError, exit::NOT_EXECUTABLE) => {
+            "the program in its image cannot be executed: see its mode, and that the image is for \
+             the node's architecture"
+                .to_owned()
+        }
+        (Reason::StartError, _) => return of_container(&record.message).map(str::to_owned),
+        (Reason::Error, exit::NOT_FOUND) => {
+            "exit code 127 of a shell means that a command is not in its image".to_owned()
+        }
+        _ => return None,
+    };
+    Some(said)
+}
+
+/// About a container that never ran, by what the kubelet says.
+fn of_container(message: &str) -> Option<&'static str> {
+    [
+        (
+            &["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"][..],
+            "see that the image's name is right and that the node can pull it; a private registry \
+             needs podTemplate.spec.imagePullSecrets",
+        ),
+        (&["InvalidImageName"], "correct the name of its image"),
+        (
+            &["CreateContainerConfigError"],
+            "see that the Secrets and ConfigMaps that it names exist",
+        ),
+        (
+            &["CreateContainerError", "RunContainerError"],
+            "`kubectl describe pod` tells what the container runtime says",
+        ),
+    ]
+    .into_iter()
+    .find_map(|(reasons, said)| {
+        let known = reasons.iter().any(|reason| message.contains(reason));
+        known.then_some(said)
+    })
+}
+
+/// What to do next about a Task, a line each: commands and what they are for.
+pub fn next(name: &str, namespace: &str, status: &TaskStatus) -> Vec<String> {
+    let task = format!("-n {namespace} {name}");
+    let failed = status.steps.iter().find(|s| s.state == StepPhase::Failed);
+    let mut lines = Vec::new();
+    match (status.phase, status.reason.as_str()) {
+        (TaskPhase::Pending | TaskPhase::Running, _) => {
+            lines.push(format!("baton logs -f {task}    follows it"));
+            lines.push(format!("baton cancel {task}     stops it"));
+        }
+        (_, "Invalid") => {
+            lines.push(
+                "correct the manifest and apply it again; `baton validate FILE` checks it"
+                    .to_owned(),
+            );
+        }
+        (TaskPhase::Failed, "Evicted" | "NodeLost") => {
+            lines.push(format!("baton rerun {task}    runs it again"));
+            lines.push(
+                "taskRetries.infrastructure in its spec does so by itself next time".to_owned(),
+            );
+        }
+        (TaskPhase::Succeeded, _) => {}
+        _ => {
+            if let Some(step) = failed {
+                lines.push(format!(
+                    "baton logs {task} --step {}    shows what it printed",
+                    step.name
+                ));
+            }
+            lines.push(format!(
+                "baton rerun {task}    runs it again from its first step"
+            ));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_protocol::Timestamp;
+
+    #[test]
+    fn advice_is_given_where_there_is_some() {
+        let of = |reason, code, message: &str| {
+            let mut record = Record::new(reason, code, Timestamp(std::time::UNIX_EPOCH));
+            record.message = message.to_owned();
+            advice(&record)
+        };
+        assert!(of(Reason::OomKilled, 137, "").unwrap().contains("memory"));
+        let pull = of(Reason::StartError, 0, "ImagePullBackOff: Back-off").unwrap();
+        assert!(pull.contains("imagePullSecrets"));
+        assert_eq!(of(Reason::Error, 1, ""), None);
+        assert_eq!(of(Reason::StartError, 125, "?"), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! `baton logs`.
+
+use baton_api::status::TaskStatus;
+use baton_steps::Plan;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+
+use super::act::get;
+use super::connect::Cluster;
+use super::error::ClusterError;
+use super::follow::{Followed, Since, follow};
+use super::object::Task;
+use super::shown::{Shown, Wanted};
+use super::states;
+use crate::args;
+use crate::run::shown::look;
+use crate::show::terminal::Terminal;
+use crate::show::text::Look;
+
+/// Prints logs, and gives the exit code.
+pub(super) async fn logs(args: &args::Logs, terminal: &mut Terminal) -> Result<i32, ClusterError> {
+    let cluster = Cluster::connect(&args.target).await?;
+    let task = get(&cluster, &cluster.namespace, &args.task).await?;
+    let status = task.status().map_err(|source| ClusterError::Status {
+        name: args.task.clone(),
+        source,
+    })?;
+    let wanted = Wanted {
+        look: Look {
+            bare: args.no_prefix,
+            ..look(terminal, true)
+        },
+        only: args.steps.clone(),
+        keep: false,
+        follow: args.follow,
+    };
+    if args.follow && !status.phase.is_over() {
+        check(&args.steps, &states::plan(&task.spec, &status), &args.task)?;
+        let followed = Followed {
+            cluster: &cluster,
+            namespace: &cluster.namespace,
+            name: &args.task,
+            source: &args.task,
+            since: Since {
+                run: status.run.saturating_sub(1),
+                generation: 0,
+            },
+            cancels: false,
+        };
+        follow(&followed, &wanted, terminal).await?;
+        return Ok(0);
+    }
+    print(args, &cluster, &task, &status, wanted, terminal).await?;
+    Ok(0)
+}
+
+/// Prints what there is.
+async fn print(
+    args: &args::Logs,
+    cluster: &Cluster,
+    task: &Task,
+    status: &TaskStatus,
+    wanted: Wanted,
+    terminal: &mut Terminal,
+) -> Result<(), ClusterError> {
+    let (run, name, earlier) = pod_of(args, status)?;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), task.namespace());
+    let pod = pods.get_opt(&name).await;
+    let Some(pod) = pod.map_err(cluster.cannot(format!("read pod {name}")))? else {
+        return Err(ClusterError::Other(format!(
+            "pod {name} of run {run} is gone, and its logs with it{}",
+            also(status, run)
+        )));
+    };
+    let plan = match earlier {
+        None => states::plan(&task.spec, status),
+        Some(_) => Plan::of_steps(containers(&pod)),
+    };
+    check(&args.steps, &plan, &args.task)?;
+    let mut shown = Shown::new(&args.task, &args.task, run, plan, &wanted);
+    shown.reading.pod(Some(&pod));
+    shown.reading.skip_waiting();
+    if earlier.is_none() {
+        shown.status(status, terminal);
+    }
+    loop {
+        shown.advance(&pods, &name);
+        if shown.reading.to_come().is_empty() {
+            break;
+        }
+        let Some((number, piece)) = shown.reading.next().await else {
+            break;
+        };
+        shown.piece(number, piece, terminal);
+        terminal.flush();
+    }
+    // A step that runs has not ended, and what it printed last may have no line end.
+    let ended = earlier.unwrap_or_else(|| TaskStatus {
+        phase: baton_api::status::TaskPhase::Succeeded,
+        ..TaskStatus::default()
+    });
+    shown.finish(states::outcome(&ended), terminal);
+    terminal.flush();
+    Ok(())
+}
+
+/// The run that is meant, its pod, and what is known of it where it is an earlier one.
+fn pod_of(
+    args: &args::Logs,
+    status: &TaskStatus,
+) -> Result<(u32, String, Option<TaskStatus>), ClusterError> {
+    let task = &args.task;
+    let wanted = args.run.unwrap_or(status.run);
+    if wanted == status.run {
+        return match status.pod.as_ref().filter(|p| !p.name.is_empty()) {
+            Some(pod) => Ok((wanted, pod.name.clone(), None)),
+            None => {
+                let why = match (status.phase.is_over(), status.message.as_str()) {
+                    (true, "") => "it never had a pod".to_owned(),
+                    (true, message) => format!("it never had a pod: {message}"),
+                    (false, _) => format!("it has no pod yet; `baton logs -f {task}` waits for it"),
+                };
+                Err(ClusterError::Other(format!(
+                    "task {task} has no logs: {why}"
+                )))
+            }
+        };
+    }
+    let known = status.runs.iter().find(|r| r.run == wanted);
+    let Some(run) = known else {
+        let said = format!(
+            "task {task} has no run {wanted} that is known{}",
+            also(status, wanted)
+        );
+        return Err(ClusterError::Other(said));
+    };
+    let earlier = TaskStatus {
+        phase: run.phase,
+        ..TaskStatus::default()
+    };
+    Ok((wanted, run.pod.clone(), Some(earlier)))
+}
+
+/// The other runs, for a message.
+fn also(status: &TaskStatus, than: u32) -> String {
+    let mut runs: Vec<u32> = status.runs.iter().map(|r| r.run).collect();
+    runs.insert(0, status.run);
+    runs.retain(|run| *run != than && *run > 0);
+    let runs: Vec<_> = runs.iter().map(u32::to_string).collect();
+    match runs.is_empty() {
+        true => String::new(),
+        false => format!("\n  other runs (--run): {}", runs.join(", ")),
+    }
+}
+
+/// The names of a pod's containers.
+fn containers(pod: &Pod) -> Vec<String> {
+    let spec = pod.spec.as_ref();
+    let containers = spec.map(|s| s.containers.as_slice()).unwrap_or_default();
+    containers.iter().map(|c| c.name.clone()).collect()
+}
+
+/// Sees that the steps that are asked for exist.
+fn check(steps: &[String], plan: &Plan, task: &str) -> Result<(), ClusterError> {
+    let names: Vec<&str> = plan.numbered().map(|(_, _, name)| name).collect();
+    match steps.iter().find(|s| !names.contains(&s.as_str())) {
+        None => Ok(()),
+        Some(step) => Err(ClusterError::Other(format!(
+            "task {task} has no step {step}; it has {}",
+            names.join(", ")
+        ))),
+    }
+}

@@ -3,7 +3,18 @@
 //! - [`csi`] speaks with the kubelet: registration, publish, unpublish.
 //! - [`volume`] makes and removes the pods' folders.
 //! - [`turns`] keeps the order of the pods on this node, and tells what happens in them.
+//! - [`deliver`] keeps what is told on the disk until the coordinator has it.
+//! - [`cluster`] watches this node's pods, writes their annotations, and orders those without the volume.
+//! - [`status`], [`server`], [`metrics`], [`logs`] tell people and machines how it goes; [`config`] is the
+//!   command line.
 
+pub mod cluster;
+pub mod config;
 pub mod csi;
+pub mod deliver;
+pub mod logs;
+pub mod metrics;
+pub mod server;
+pub mod status;
 pub mod turns;
 pub mod volume;

@@ -417,3 +417,6 @@ fn time(time: &Time) -> Timestamp {
     let millis = u64::try_from(time.0.as_millisecond()).unwrap_or(0);
     Timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
 }
+
+#[cfg(test)]
+mod tests;

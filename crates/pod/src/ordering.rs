@@ -359,3 +359,6 @@ fn is_memorable(event: &Event) -> bool {
         Event::Begin | Event::Killed { .. } | Event::Stopped { .. }
     )
 }
+
+#[cfg(test)]
+mod tests;

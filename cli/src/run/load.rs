@@ -66,6 +66,9 @@ pub enum LoadError {
     /// A parameter of the command line.
     #[error("--param {0}")]
     Param(String),
+    /// A kind that is checked, and that this version cannot run.
+    #[error("{0} has a JobFlow, JobTemplate or DaemonJob: `baton validate` checks these kinds, and `baton run` cannot run them yet")]
+    Graph(String),
     /// The documents have mistakes.
     #[error("{}", lines(.0))]
     Invalid(Vec<Diagnostic>),
@@ -119,6 +122,9 @@ pub fn load(files: &[PathBuf], params: &[String]) -> Result<Vec<Loaded>, LoadErr
     for (source, folder, object) in documents {
         let what = match object {
             Object::Job(job) => What::Job(job),
+            Object::JobFlow(_) | Object::JobTemplate(_) | Object::DaemonJob(_) => {
+                return Err(LoadError::Graph(source));
+            }
             Object::Task(task) => {
                 let given = given.of(&task);
                 match render(&task, &given) {
@@ -160,7 +166,7 @@ impl Given {
     ) -> Result<Given, LoadError> {
         let mut tasks = documents.iter().filter_map(|(_, _, object)| match object {
             Object::Task(task) => Some(task),
-            Object::Job(_) => None,
+            _ => None,
         });
         let declared: BTreeSet<String> = tasks
             .clone()

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::daemon::DaemonJob;
 use crate::decode::decode;
 use crate::diagnostic::{
     Diagnostic, FieldPath, MAX_DIAGNOSTICS, Origin, Position, diagnostic, excerpt, one_of,
 };
+use crate::flow::{self, JobFlow, JobTemplate};
 use crate::job::{self, Job};
 use crate::report::Report;
 use crate::task::{self, Task};
@@ -25,7 +27,13 @@ pub const MAX_SCALAR_BYTES: usize = 8 << 20;
 pub const MAX_DEPTH: usize = 64;
 
 /// The kinds that are understood, with their `apiVersion`.
-const KINDS: [(&str, &str); 2] = [("Task", task::API_VERSION), ("Job", job::API_VERSION)];
+const KINDS: [(&str, &str); 5] = [
+    ("Task", task::API_VERSION),
+    ("Job", job::API_VERSION),
+    ("JobFlow", flow::API_VERSION),
+    ("JobTemplate", flow::API_VERSION),
+    ("DaemonJob", flow::API_VERSION),
+];
 
 /// A text and its name.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +60,12 @@ pub enum Object {
     Task(Box<Task>),
     /// A native Job.
     Job(Box<Job>),
+    /// A graph of Jobs and Tasks.
+    JobFlow(Box<JobFlow>),
+    /// A Job's spec that JobFlows refer to.
+    JobTemplate(Box<JobTemplate>),
+    /// A Job on every node.
+    DaemonJob(Box<DaemonJob>),
 }
 
 /// Reads the documents of a source, and validates them.
@@ -149,6 +163,24 @@ fn object(origin: &Origin, report: &mut Report) -> Option<Object> {
             validate::task(&task, report);
             task.origin = origin.clone();
             Some(Object::Task(Box::new(task)))
+        }
+        "JobFlow" => {
+            let mut flow: JobFlow = decode(root, report)?;
+            validate::flow(&flow, report);
+            flow.origin = origin.clone();
+            Some(Object::JobFlow(Box::new(flow)))
+        }
+        "JobTemplate" => {
+            let mut template: JobTemplate = decode(root, report)?;
+            validate::job_template(&template, report);
+            template.origin = origin.clone();
+            Some(Object::JobTemplate(Box::new(template)))
+        }
+        "DaemonJob" => {
+            let mut daemon: DaemonJob = decode(root, report)?;
+            validate::daemon(&daemon, report);
+            daemon.origin = origin.clone();
+            Some(Object::DaemonJob(Box::new(daemon)))
         }
         _ => {
             let mut job: Job = decode(root, report)?;

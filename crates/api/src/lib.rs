@@ -11,9 +11,12 @@
 pub mod core;
 #[cfg(feature = "schema")]
 pub mod crd;
+pub mod daemon;
 pub mod diagnostic;
 pub mod document;
 pub mod expand;
+pub mod flow;
+pub mod flow_reference;
 pub mod job;
 pub mod params;
 pub mod render;
@@ -29,9 +32,11 @@ mod review;
 mod tree;
 mod validate;
 
+pub use daemon::DaemonJob;
 pub use diagnostic::{Diagnostic, FieldPath, Position};
 pub use document::{Document, MAX_SOURCE_BYTES, Object, Source, parse};
 pub use expand::{expand_env, for_kubelet};
+pub use flow::{JobFlow, JobTemplate};
 pub use invocations::{MAX_INLINE_SCRIPT, Places, environments, invocations, plan};
 pub use job::Job;
 pub use params::{ParamValue, parse_param};

@@ -8,11 +8,13 @@ use crate::diagnostic::{FieldPath, excerpt};
 use crate::report::Report;
 
 mod container;
+mod flow;
 mod job;
 mod references;
 mod task;
 mod volumes;
 
+pub(crate) use flow::{daemon, flow, job_template};
 pub(crate) use job::job;
 pub(crate) use task::{callback_url, task};
 
@@ -28,8 +30,12 @@ fn is_label(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+/// Whether `name` is a DNS-1123 subdomain, as the names of most objects are.
+fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
 fn metadata(metadata: &crate::core::Metadata, path: &FieldPath, report: &mut Report) {
-    let is_subdomain = |name: &str| name.len() <= 253 && name.split('.').all(is_label);
     let bad = "a name is made of lower-case letters, digits, '-' and '.', and begins and ends with \
                a letter or digit";
     if !metadata.name.is_empty() {

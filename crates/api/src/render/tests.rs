@@ -12,7 +12,7 @@ pub(crate) fn task(text: &str) -> Task {
     match parse(source) {
         Ok(mut documents) => match documents.remove(0).object {
             Object::Task(task) => *task,
-            Object::Job(job) => panic!("{job:?}"),
+            other => panic!("{other:?}"),
         },
         Err(mistakes) => panic!("{mistakes:#?}"),
     }

@@ -3,16 +3,33 @@
 use super::references::no_nul;
 use super::{Names, container, label, metadata, volumes};
 use crate::diagnostic::FieldPath;
-use crate::job::{CompletionMode, Container, Job, PodSpec, RestartPolicy};
+use crate::job::{CompletionMode, Container, Job, JobSpec, PodSpec, RestartPolicy};
 use crate::report::Report;
 
 /// Most indexes of an Indexed Job that is not bounded further.
 const MAX_INDEXED_PARALLELISM: u32 = 100_000;
 
+/// Which restart policies a pod template may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum RestartPolicies {
+    /// One has to be said.
+    Said,
+    /// It does not matter: `Never` is what counts.
+    Any,
+}
+
 pub(crate) fn job(job: &Job, report: &mut Report) {
     let path = FieldPath::default();
     metadata(&job.metadata, &path.key("metadata"), report);
-    let (path, spec) = (path.key("spec"), &job.spec);
+    job_spec(&job.spec, RestartPolicies::Said, &path.key("spec"), report);
+}
+
+pub(super) fn job_spec(
+    spec: &JobSpec,
+    policies: RestartPolicies,
+    path: &FieldPath,
+    report: &mut Report,
+) {
     if spec.completion_mode == CompletionMode::Indexed {
         if spec.completions.is_none() {
             let message = "has to be given where completionMode is Indexed";
@@ -31,24 +48,26 @@ pub(crate) fn job(job: &Job, report: &mut Report) {
     }
     pod(
         &spec.template.spec,
+        policies,
         &path.key("template").key("spec"),
         report,
     );
-    let never = spec.template.spec.restart_policy == Some(RestartPolicy::Never);
+    let never = policies == RestartPolicies::Any
+        || spec.template.spec.restart_policy == Some(RestartPolicy::Never);
     if spec.pod_failure_policy.is_some() && !never {
         let message = "needs restartPolicy: Never";
         report.at(&path.key("podFailurePolicy"), message);
     }
 }
 
-fn pod(pod: &PodSpec, path: &FieldPath, report: &mut Report) {
+fn pod(pod: &PodSpec, policies: RestartPolicies, path: &FieldPath, report: &mut Report) {
     if pod.containers.is_empty() {
         report.at(
             &path.key("containers"),
             "has to have at least one container",
         );
     }
-    if pod.restart_policy.is_none() {
+    if pod.restart_policy.is_none() && policies == RestartPolicies::Said {
         let message = "has to be Never or OnFailure: a Job's pods do not run for ever";
         report.at(&path.key("restartPolicy"), message);
     }

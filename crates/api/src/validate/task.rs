@@ -19,7 +19,10 @@ use crate::task::{
 pub(crate) fn task(task: &Task, report: &mut Report) {
     let path = FieldPath::default();
     metadata(&task.metadata, &path.key("metadata"), report);
-    let (path, spec) = (path.key("spec"), &task.spec);
+    task_spec(&task.spec, &path.key("spec"), report);
+}
+
+pub(super) fn task_spec(spec: &TaskSpec, path: &FieldPath, report: &mut Report) {
     let count = spec.steps.len() + spec.finally.len() + spec.sidecars.len();
     if spec.steps.is_empty() {
         report.at(&path.key("steps"), "has to have at least one step");
@@ -43,7 +46,7 @@ pub(crate) fn task(task: &Task, report: &mut Report) {
             report.at(&retries.key(field), message);
         }
     }
-    containers(spec, &params, &path, report);
+    containers(spec, &params, path, report);
     for (i, callback) in spec.callbacks.iter().enumerate() {
         let path = path.key("callbacks").index(i);
         self::callback(callback, &params, &path, report);
@@ -285,7 +288,7 @@ impl Program<'_> {
     }
 }
 
-fn callback(
+pub(super) fn callback(
     callback: &Callback,
     params: &BTreeMap<&str, &Param>,
     path: &FieldPath,

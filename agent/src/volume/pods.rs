@@ -50,7 +50,7 @@ enum Made {
     New,
     /// It was there.
     Again,
-    /// The pod had begun, and the folder that it had is lost: this one says cancelled.
+    /// The pod had begun, and the folder that it had is lost: in this one nobody has a turn.
     Lost,
     /// So it was before, and that was told.
     LostBefore,
@@ -296,7 +296,8 @@ impl Inner {
         let path = self.path(target);
         prepare(&path, plan, Access::Everyone)?;
         if matches!(made, Made::Lost | Made::LostBefore) {
-            // It is not told of: what is told of a lost run is told elsewhere.
+            // Its order goes past every step, `finally` steps included: any of them may have run. What
+            // is told of a lost run is told elsewhere.
             let mut watcher = Watcher::new();
             let pod = watcher.add(&path, plan.clone(), Deaths::Told)?;
             watcher.apply(pod, Event::Kill, &mut |_, _| {});

@@ -1,6 +1,8 @@
 //! Pods, as `tests/golden` has them. `BATON_UPDATE_GOLDEN=1` writes them anew; `tests/accepted` asks
 //! a real API server what it thinks of them.
 
+#![allow(clippy::panic, clippy::unwrap_used)] // a test's helpers fail as tests do
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -4,6 +4,16 @@
 //! only grows. This part sends what was not settled yet and tells the controller how far it came,
 //! which goes into the status again. So a restart goes on where the status says.
 
+pub mod guard;
+
+mod engine;
+mod lane;
+mod runs;
+mod secrets;
+mod target;
+
+pub use engine::{Settings, run};
+
 use baton_api::status::CallbackStatus;
 use baton_api::task::Callback;
 use baton_callbacks::Event;

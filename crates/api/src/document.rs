@@ -109,12 +109,17 @@ pub fn parse(source: Source<'_>) -> Result<Vec<Document>, Vec<Diagnostic>> {
     }
 }
 
-fn one(name: &Arc<str>, text: &str, at: Option<Position>, message: String) -> Diagnostic {
+pub(crate) fn one(
+    name: &Arc<str>,
+    text: &str,
+    at: Option<Position>,
+    message: String,
+) -> Diagnostic {
     diagnostic(name.clone(), text, at, FieldPath::default(), message)
 }
 
 /// The source's text, where it is one and not too long.
-fn text<'a>(source: Source<'a>, name: &Arc<str>) -> Result<&'a str, Vec<Diagnostic>> {
+pub(crate) fn text<'a>(source: Source<'a>, name: &Arc<str>) -> Result<&'a str, Vec<Diagnostic>> {
     let refuse = |at, message| Err(vec![one(name, "", at, message)]);
     if source.text.len() > MAX_SOURCE_BYTES {
         let message = format!("too long: a manifest has at most {MAX_SOURCE_BYTES} bytes");

@@ -20,6 +20,7 @@ pub mod flow_reference;
 pub mod job;
 pub mod params;
 pub mod render;
+pub mod sinks;
 pub mod status;
 pub mod task;
 

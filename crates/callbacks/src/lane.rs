@@ -1,7 +1,7 @@
 //! The loop that sends one sink's events, in order.
 
 use std::error::Error;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use reqwest::{Method, Response, header};
@@ -37,13 +37,43 @@ pub enum ClientError {
     Http(#[from] reqwest::Error),
 }
 
+/// Why a receiver may not be sent to; a resolver's answer, see [`Client::guarded`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
 impl Client {
+    /// How patient it is.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
     /// A client that trusts the machine's certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` count),
     /// or Mozilla's list where the machine has none, as minimal images do not.
     ///
     /// # Errors
     /// Where TLS or the client cannot be set up.
     pub fn new(policy: Policy) -> Result<Client, ClientError> {
+        Client::build(policy, |http| http)
+    }
+
+    /// The same, with names looked up by `resolver`, which answers with [`Refused`] where it must not
+    /// be sent to. No proxy is used: one would look names up by itself. An address in a URL is not
+    /// looked up; that is for the caller to judge.
+    ///
+    /// # Errors
+    /// Where TLS or the client cannot be set up.
+    pub fn guarded(
+        policy: Policy,
+        resolver: Arc<dyn reqwest::dns::Resolve>,
+    ) -> Result<Client, ClientError> {
+        Client::build(policy, |http| http.no_proxy().dns_resolver(resolver))
+    }
+
+    fn build(
+        policy: Policy,
+        finish: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Client, ClientError> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
@@ -54,7 +84,7 @@ impl Client {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let http = reqwest::Client::builder()
+        let http = finish(reqwest::Client::builder())
             .tls_backend_preconfigured(tls)
             // A redirect could carry a signed message to a host that nobody named.
             .redirect(reqwest::redirect::Policy::none())
@@ -80,13 +110,13 @@ impl Client {
         }
         match request.send().await {
             Ok(response) => read(response, now).await,
-            Err(e) => Reply::Unreachable(self.explain(e)),
+            Err(e) => self.explain(e),
         }
     }
 
-    fn explain(&self, error: reqwest::Error) -> String {
+    fn explain(&self, error: reqwest::Error) -> Reply {
         if error.is_timeout() {
-            return format!("no answer within {:?}", self.policy.timeout);
+            return Reply::Unreachable(format!("no answer within {:?}", self.policy.timeout));
         }
         // The URL may hold secrets. The outermost errors name the library's layers; the innermost
         // names the cause.
@@ -95,10 +125,13 @@ impl Client {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
-        match error.is_connect() {
+        if let Some(Refused(why)) = cause.downcast_ref() {
+            return Reply::Refused(why.clone());
+        }
+        Reply::Unreachable(match error.is_connect() {
             true => format!("connecting: {cause}"),
             false => format!("sending: {cause}"),
-        }
+        })
     }
 }
 

@@ -21,8 +21,8 @@ pub mod sender;
 pub mod sign;
 
 pub use event::{Event, Happening, Kind, Source, TaskEnd, TaskOutcome};
-pub use lane::{Client, ClientError, DeliveryReport, GaveUp, Lane};
+pub use lane::{Client, ClientError, DeliveryReport, GaveUp, Lane, Refused};
 pub use message::{Format, Sink, SinkError};
-pub use retry::Policy;
+pub use retry::{Decision, Policy, Reply};
 pub use sender::{Sender, StartError};
 pub use sign::{Secret, SecretError};

@@ -97,6 +97,11 @@ impl Sink {
         shown.into()
     }
 
+    /// The URL itself. It may hold secrets: see [`label`](Sink::label).
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// How many events one request takes.
     pub fn batch_size(&self) -> usize {
         match self.format {

@@ -42,6 +42,8 @@ pub enum Reply {
     },
     /// It did not: no connection, no answer in time, an answer that is not HTTP.
     Unreachable(String),
+    /// It was not asked: the sender may not go there.
+    Refused(String),
 }
 
 /// What to do next.
@@ -75,6 +77,7 @@ impl Policy {
             }
             Reply::Status { .. } => return Decision::GiveUp(reply.to_string()),
             Reply::Unreachable(_) => None,
+            Reply::Refused(why) => return Decision::GiveUp(why.clone()),
         };
         if attempt >= self.attempts {
             return Decision::GiveUp(format!("{reply} (attempt {attempt} of {attempt})"));
@@ -113,7 +116,7 @@ impl std::fmt::Display for Reply {
             Reply::Status { code, excerpt, .. } => {
                 write!(f, "the receiver answered {code} ({excerpt})")
             }
-            Reply::Unreachable(cause) => f.write_str(cause),
+            Reply::Unreachable(cause) | Reply::Refused(cause) => f.write_str(cause),
         }
     }
 }

@@ -12,10 +12,31 @@
 //! `fold`, `plan` and `story` are pure. A Task's status is the only memory that counts: a controller
 //! that starts anywhere in the middle goes on from the status and from the pods that are there.
 
-use std::future::Future;
+pub mod cluster;
+pub mod fold;
+pub mod memory;
+pub mod object;
+pub mod plan;
+pub mod story;
 
+mod batches;
+mod calls;
+mod controller;
+mod present;
+mod runs;
+mod text;
+mod watches;
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::StreamExt;
 use kube::Client;
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
+
+use calls::Done;
+use controller::Controller;
 
 use crate::callbacks::{Progress, Story};
 use crate::inbox::Batch;
@@ -28,6 +49,11 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// The image that brings the tools to pods on nodes without the agent.
     pub tools_image: String,
+    /// Its pull policy; the cluster's default where nothing is said.
+    pub tools_pull_policy: Option<String>,
+    /// The user that containers run as of which neither the Task nor its pod template says anything;
+    /// `None` for that of their images.
+    pub user: Option<i64>,
     /// The name of this replica, for the Kubernetes Events that it writes.
     pub replica: String,
 }
@@ -68,7 +94,56 @@ pub async fn run(
     synced: impl FnOnce() + Send,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ControllerError> {
-    let _ = (client, settings, wires, metrics, synced);
-    stop.await;
-    Ok(())
+    let Wires {
+        inbox,
+        stories,
+        progress,
+    } = wires;
+    let (scopes, mut changes) = watches::watch(&client, &settings.namespaces);
+    let mut controller = Controller::new(client, settings, metrics, scopes, stories);
+    let mut synced = Some(synced);
+    let mut stop = std::pin::pin!(stop);
+    let ended = loop {
+        controller.work();
+        if controller.is_synced()
+            && let Some(synced) = synced.take()
+        {
+            synced();
+        }
+        let due = controller.due().map(|at| at.since(object::now()));
+        tokio::select! {
+            () = &mut stop => break Ok(()),
+            Some((scope, change)) = changes.next() => controller.change(scope, change),
+            Some(called) = controller.calls.join_next() => finished(&mut controller, called),
+            batch = inbox.recv(), if controller.has_room() => match batch {
+                Some(batch) => controller.batch(batch),
+                None => break Err(ControllerError::Closed("agents' events")),
+            },
+            told = progress.recv() => match told {
+                Some(told) => controller.progress(told),
+                None => break Err(ControllerError::Closed("callbacks' progress")),
+            },
+            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => controller.tick(),
+        }
+    };
+    controller.last_words();
+    let drain = async {
+        while let Some(called) = controller.calls.join_next().await {
+            finished(&mut controller, called);
+        }
+    };
+    if tokio::time::timeout(DRAIN, drain).await.is_err() {
+        tracing::warn!("calls of the API server were under way at the end, and were given up");
+    }
+    ended
+}
+
+/// How long calls that are under way at the end are waited for.
+const DRAIN: Duration = Duration::from_secs(3);
+
+fn finished(controller: &mut Controller, called: Result<(String, Done), JoinError>) {
+    match called {
+        Ok((uid, done)) => controller.done(&uid, done),
+        Err(e) => tracing::error!(error = %e, "a call of the API server broke off"),
+    }
 }

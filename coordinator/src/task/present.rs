@@ -1,0 +1,150 @@
+//! The parts of a status that are for people: words, sentences, counts and conditions.
+
+use baton_api::status::{Condition, StepKind, StepPhase, TaskPhase, TaskStatus};
+use baton_pod::PodFacts;
+use baton_protocol::Timestamp;
+use baton_protocol::time::format_duration;
+use std::time::Duration;
+
+use super::memory::Trouble;
+use super::object::TaskView;
+use super::runs::{INVALID, not_before};
+use super::text::cut;
+
+/// Longest message of a condition, in characters.
+const MAX_MESSAGE: usize = 8000;
+
+/// Brings what follows from the rest of the status up to date.
+pub(super) fn present(
+    status: &mut TaskStatus,
+    task: &TaskView,
+    trouble: &Trouble,
+    facts: Option<&PodFacts>,
+    now: Timestamp,
+) {
+    status.observed_generation = task.generation;
+    let ordered = || status.steps.iter().filter(|s| s.kind != StepKind::Sidecar);
+    let ended = |state| matches!(state, StepPhase::Succeeded | StepPhase::Failed);
+    let done = ordered().filter(|s| ended(s.state)).count();
+    let all = ordered().count();
+    status.progress = match all {
+        0 => String::new(),
+        _ => format!("{done}/{all}"),
+    };
+    match status.phase {
+        TaskPhase::Pending => {
+            (status.reason, status.message) = why_pending(status, trouble, facts, now);
+        }
+        TaskPhase::Running if !is_stopping(&status.reason) => {
+            status.reason.clear();
+            status.message.clear();
+        }
+        _ => {}
+    }
+    if let (Some(start), Some(end)) = (status.started_at, status.finished_at) {
+        status.duration = duration(end.since(start));
+    }
+    succeeded(status, now);
+    valid(status, task, now);
+}
+
+fn is_stopping(reason: &str) -> bool {
+    matches!(reason, "Cancelling" | "TimingOut" | "Stopping")
+}
+
+/// To the second, where it is not shorter.
+fn duration(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format_duration(time),
+        seconds => format_duration(Duration::from_secs(seconds)),
+    }
+}
+
+fn why_pending(
+    status: &TaskStatus,
+    trouble: &Trouble,
+    facts: Option<&PodFacts>,
+    now: Timestamp,
+) -> (String, String) {
+    let pair = |reason: &str, message: String| (reason.to_owned(), message);
+    if trouble.is_some() {
+        return (trouble.reason.clone(), trouble.message.clone());
+    }
+    if status.pod.is_none() {
+        let retries = status.infrastructure_retries + status.failure_retries;
+        return match not_before(status).filter(|at| *at > now) {
+            Some(at) => pair("Retrying", format!("retry {retries} begins at {at}")),
+            None => pair("Creating", String::new()),
+        };
+    }
+    if let Some(why) = facts.and_then(|f| f.unschedulable.as_ref()) {
+        return pair("Unschedulable", why.clone());
+    }
+    let trouble = facts.and_then(|f| {
+        f.tools
+            .iter()
+            .chain(&f.containers)
+            .find_map(|c| c.trouble())
+    });
+    match trouble {
+        Some((reason, message)) => pair(reason, message),
+        None => pair("Starting", String::new()),
+    }
+}
+
+fn succeeded(status: &mut TaskStatus, now: Timestamp) {
+    let (value, at) = match status.phase {
+        TaskPhase::Pending | TaskPhase::Running => ("Unknown", now),
+        TaskPhase::Succeeded => ("True", status.finished_at.unwrap_or(now)),
+        TaskPhase::Failed | TaskPhase::Cancelled | TaskPhase::TimedOut => {
+            ("False", status.finished_at.unwrap_or(now))
+        }
+    };
+    // A condition's reason may not be empty.
+    let reason = match status.reason.as_str() {
+        "" => format!("{:?}", status.phase),
+        reason => reason.to_owned(),
+    };
+    let message = status.message.clone();
+    set(status, "Succeeded", value, &reason, &message, at);
+}
+
+fn valid(status: &mut TaskStatus, task: &TaskView, now: Timestamp) {
+    match &task.spec {
+        Err(mistakes) => set(status, "Valid", "False", INVALID, mistakes, now),
+        Ok(_) if status.reason == INVALID => {
+            let message = status.message.clone();
+            set(status, "Valid", "False", INVALID, &message, now);
+        }
+        Ok(_) => set(status, "Valid", "True", "Valid", "", now),
+    }
+}
+
+/// Sets a condition; its time is that of the last change of its value.
+fn set(
+    status: &mut TaskStatus,
+    kind: &str,
+    value: &str,
+    reason: &str,
+    message: &str,
+    at: Timestamp,
+) {
+    let generation = status.observed_generation;
+    let known = status.conditions.iter_mut().find(|c| c.kind == kind);
+    let since = match &known {
+        Some(known) if known.status == value => known.last_transition_time,
+        _ => Some(at),
+    };
+    let condition = Condition {
+        kind: kind.to_owned(),
+        status: value.to_owned(),
+        reason: reason.to_owned(),
+        message: cut(message, MAX_MESSAGE),
+        last_transition_time: since,
+        observed_generation: generation,
+    };
+    match known {
+        Some(known) => *known = condition,
+        None => status.conditions.push(condition),
+    }
+}

@@ -221,10 +221,16 @@ pub(crate) fn finish(root: &Path, number: u32, results: &[(&str, &str)]) {
     for (name, value) in results {
         fs::write(dir.join(RESULTS).join(name), value).unwrap();
     }
+    finish_later(root, number)();
+}
+
+/// The same, once the returned function is called.
+pub(crate) fn finish_later(root: &Path, number: u32) -> impl FnOnce() + use<> {
+    let dir = layout::step_dir(root, number);
     let record = Record::new(Reason::Completed, 0, Timestamp(SystemTime::now()));
     let next = dir.join(".exit");
     fs::write(&next, record.to_json()).unwrap();
-    fs::rename(next, dir.join(EXIT)).unwrap();
+    move || fs::rename(next, dir.join(EXIT)).unwrap()
 }
 
 pub(crate) fn order(root: &Path) -> String {

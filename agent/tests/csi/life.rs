@@ -1,7 +1,7 @@
 //! A pod's folder from its making to its end, with everything that may come between.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use baton_events::What;
 use baton_steps::{Cause, Death, Phase, Plan};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::bench::{finish, on_a_node, order, unpublish, until};
+use crate::bench::{finish, finish_later, on_a_node, order, unpublish, until};
 
 #[test]
 #[ignore = "needs root"]
@@ -211,5 +211,42 @@ fn the_kubelet_finds_the_plugin_again_after_its_folder_was_wiped() {
         assert!(agent.plugin.is_alive() && agent.turns.is_alive());
         agent.stop().await;
         assert!(!socket.exists());
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_folder_that_its_steps_fill_still_gets_its_orders() {
+    /// So many that what is remembered of them needs room that nobody else gives free.
+    const STEPS: u32 = 60;
+    on_a_node(|bench| async move {
+        let agent = bench.start().await;
+        let mut node = bench.register().await;
+        let (request, root) = (
+            bench.request("u-1", &Plan::of_steps((0..=STEPS).map(|i| i.to_string()))),
+            bench.target("u-1"),
+        );
+        node.node_publish_volume(request).await.unwrap();
+        until("the first turn", || order(&root) == "1").await;
+        let ends: Vec<_> = (1..=STEPS).map(|n| finish_later(&root, n)).collect();
+        let mut out = fs::File::create(root.join("steps/1/stdout")).unwrap();
+        let full = |e: &std::io::Error| e.kind() == ErrorKind::StorageFull;
+        while let Ok(more) = out.write(&[0; 1 << 16]) {
+            assert!(more > 0);
+        }
+        let files = (0..).map(|i| fs::write(root.join(format!("steps/1/results/{i}")), ""));
+        let no_more = files.take(100_000).find_map(Result::err);
+        assert!(no_more.as_ref().is_some_and(full), "{no_more:?}");
+        for (turn, end) in (2..).zip(ends) {
+            end();
+            until("the next turn", || order(&root) == format!("{turn}")).await;
+        }
+        agent.turns.cancel("u-1");
+        let first = root.join("turns/1");
+        until("the cancel", || order(&first) == "-1").await;
+        unpublish(&mut node, "u-1", &root).await.unwrap();
+        let warned = |what: &What| matches!(what, What::Warning { message, .. } if message.contains("is full"));
+        assert!(bench.told.all().iter().any(|told| warned(&told.what)));
+        agent.stop().await;
     });
 }

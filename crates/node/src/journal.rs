@@ -25,6 +25,8 @@ struct Line {
 #[derive(Debug)]
 pub(crate) struct Journal {
     file: File,
+    /// The last line may have been written in part.
+    cut: bool,
 }
 
 impl Journal {
@@ -47,13 +49,16 @@ impl Journal {
         let lines = text.split(|b| *b == b'\n');
         let known = lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok());
         let known = known.map(|line| (line.at, line.event)).collect();
-        Ok((Journal { file }, known))
+        Ok((Journal { file, cut: false }, known))
     }
 
     pub(crate) fn append(&mut self, at: Timestamp, event: Event) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&Line { at, event })?;
+        let mut line = if self.cut { vec![b'\n'] } else { Vec::new() };
+        serde_json::to_writer(&mut line, &Line { at, event })?;
         line.push(b'\n');
-        self.file.write_all(&line)
+        let written = self.file.write_all(&line);
+        self.cut = written.is_err();
+        written
     }
 }
 

@@ -238,6 +238,14 @@ impl Pod {
             notices.append(&mut self.notices);
         }
         notices.extend(rest);
+        if self.root.take_was_full() {
+            let root = self.root.path.display();
+            self.tell(
+                "room",
+                format!("{root} is full; room that was set aside for the order is used"),
+            );
+            notices.append(&mut self.notices);
+        }
         if let Some(turn) = self.run.turn() {
             // It is remade if this fails or comes otherwise.
             let _ = self.root.stage(Order::Turn(turn.saturating_add(1)));
@@ -255,7 +263,9 @@ impl Pod {
         for effect in effects {
             match effect {
                 Effect::Remember(event) => {
-                    if let Err(e) = self.journal.append(now, event) {
+                    let journal = &mut self.journal;
+                    let append = |_: &mut Root| journal.append(now, event.clone());
+                    if let Err(e) = self.root.in_reserve(append) {
                         self.trouble("append to the journal", &e);
                     }
                 }

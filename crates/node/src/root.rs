@@ -15,6 +15,7 @@ use baton_protocol::order::MAX_ORDER_BYTES;
 use baton_steps::Plan;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::notice::NodeError;
 use crate::untrusted::{self, ReadError};
@@ -25,6 +26,12 @@ pub const FACTS: &str = "facts";
 const NEXT: &str = ".order";
 /// A step's own order in the making.
 const NEXT_TURN: &str = ".turn";
+
+/// Room that is set aside where others write in the same file system, so that orders are written even
+/// if these fill it: so many files ...
+const RESERVES: u32 = 8;
+/// ... of so many bytes.
+const RESERVE_BYTES: usize = 32 << 10;
 
 /// Who may write in the folders of the steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +67,15 @@ pub fn prepare(root: &Path, plan: &Plan, access: Access) -> Result<(), NodeError
         // It is there from the beginning, so that nobody has to be woken by its making.
         make_file(&step.join(EVENTS), mode & 0o666)?;
     }
-    let root = Root::open(root, plan)?;
+    if access == Access::Everyone {
+        for reserve in (1..=RESERVES).map(|i| root.join(reserve(i))) {
+            // One that is there already may have been used since, and given its room for good.
+            make_file(&reserve, 0o600)?;
+            fs::write(&reserve, [0; RESERVE_BYTES])
+                .map_err(|e| NodeError::io("set room aside in", reserve, e))?;
+        }
+    }
+    let mut root = Root::open(root, plan)?;
     for file in root.everyones().chain([ORDER.to_owned()]) {
         let path = root.path.join(&file);
         if !fs::exists(&path).map_err(|e| NodeError::io("look for", &path, e))? {
@@ -112,6 +127,8 @@ pub(crate) struct Root {
     staged: Option<Order>,
     /// Steps whose own files lag behind: their turn is over, so there is no hurry.
     lagging: Vec<u32>,
+    /// The file system was full, and room that had been set aside was used.
+    was_full: bool,
 }
 
 impl Root {
@@ -129,6 +146,7 @@ impl Root {
             shown: None,
             staged: None,
             lagging: Vec::new(),
+            was_full: false,
         })
     }
 
@@ -198,12 +216,41 @@ impl Root {
         (1..=self.total).try_for_each(|number| self.show(number, order))
     }
 
-    fn show(&self, number: u32, order: Order) -> io::Result<()> {
+    fn show(&mut self, number: u32, order: Order) -> io::Result<()> {
         self.make(NEXT_TURN, order)?;
         self.place(NEXT_TURN, &turn_of(number))
     }
 
-    fn make(&self, name: &str, order: Order) -> io::Result<()> {
+    fn make(&mut self, name: &str, order: Order) -> io::Result<()> {
+        self.in_reserve(|root| root.try_make(name, order))
+    }
+
+    /// Does what needs room; in that which was set aside, where there is no other.
+    pub(crate) fn in_reserve<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Root) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut done = work(self);
+        // Piece by piece: whoever filled the rest may take from what is let go.
+        for i in 1..=RESERVES {
+            match &done {
+                Err(e) if e.kind() == io::ErrorKind::StorageFull => {}
+                _ => break,
+            }
+            self.was_full = true;
+            if unlinkat(&self.dir, reserve(i).as_str(), UnlinkatFlags::NoRemoveDir).is_ok() {
+                done = work(self);
+            }
+        }
+        done
+    }
+
+    /// Whether the file system was full, since this was last asked.
+    pub(crate) fn take_was_full(&mut self) -> bool {
+        std::mem::take(&mut self.was_full)
+    }
+
+    fn try_make(&self, name: &str, order: Order) -> io::Result<()> {
         let flags = OFlag::O_WRONLY
             | OFlag::O_CREAT
             | OFlag::O_TRUNC
@@ -217,6 +264,10 @@ impl Root {
     fn place(&self, made: &str, name: &str) -> io::Result<()> {
         Ok(renameat(&self.dir, made, &self.dir, name)?)
     }
+}
+
+fn reserve(i: u32) -> String {
+    format!(".reserve-{i}")
 }
 
 /// The order file of one step, below the root.

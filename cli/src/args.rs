@@ -16,7 +16,7 @@ pub struct Cli {
 /// What `baton` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run Tasks and Jobs on this machine, without a cluster
+    /// Run Tasks and Jobs: on this machine without a cluster, or Tasks in one (--cluster)
     ///
     /// What the steps print goes to standard output, each line after its step's name; what Baton
     /// itself says goes to standard error. The exit code is the task's: 0, or the failed step's

@@ -33,8 +33,8 @@ pub fn advice(record: &Record) -> Option<String> {
     Some(said)
 }
 
-/// About a container that never ran, by what the kubelet says.
-fn of_container(message: &str) -> Option<&'static str> {
+/// About a container that does not run, by what the kubelet says.
+pub fn of_container(message: &str) -> Option<&'static str> {
     [
         (
             &["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"][..],
@@ -58,42 +58,49 @@ fn of_container(message: &str) -> Option<&'static str> {
     })
 }
 
-/// What to do next about a Task, a line each: commands and what they are for.
-pub fn next(name: &str, namespace: &str, status: &TaskStatus) -> Vec<String> {
-    let task = format!("-n {namespace} {name}");
+/// What can be done next about a Task.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A command, and what it is for.
+    Command(String, &'static str),
+    /// Something else.
+    Hint(&'static str),
+}
+
+/// What can be done next about a Task.
+pub fn next(name: &str, namespace: &str, cancelled: bool, status: &TaskStatus) -> Vec<Next> {
+    let baton = |verb: &str| format!("baton {verb} -n {namespace} {name}");
     let failed = status.steps.iter().find(|s| s.state == StepPhase::Failed);
-    let mut lines = Vec::new();
+    let mut all = Vec::new();
     match (status.phase, status.reason.as_str()) {
         (TaskPhase::Pending | TaskPhase::Running, _) => {
-            lines.push(format!("baton logs -f {task}    follows it"));
-            lines.push(format!("baton cancel {task}     stops it"));
-        }
-        (_, "Invalid") => {
-            lines.push(
-                "correct the manifest and apply it again; `baton validate FILE` checks it"
-                    .to_owned(),
-            );
-        }
-        (TaskPhase::Failed, "Evicted" | "NodeLost") => {
-            lines.push(format!("baton rerun {task}    runs it again"));
-            lines.push(
-                "taskRetries.infrastructure in its spec does so by itself next time".to_owned(),
-            );
+            all.push(Next::Command(baton("logs -f"), "follows it"));
+            if !cancelled {
+                all.push(Next::Command(baton("cancel"), "stops it"));
+            }
         }
         (TaskPhase::Succeeded, _) => {}
+        (_, "Invalid") => all.push(Next::Hint(
+            "correct the manifest and apply it again; `baton validate FILE` checks it",
+        )),
+        (TaskPhase::Failed, "Evicted" | "NodeLost") => {
+            all.push(Next::Command(baton("rerun"), "runs it again"));
+            all.push(Next::Hint(
+                "taskRetries.infrastructure in its spec does so by itself next time",
+            ));
+        }
         _ => {
             if let Some(step) = failed {
-                lines.push(format!(
-                    "baton logs {task} --step {}    shows what it printed",
-                    step.name
-                ));
+                let command = format!("{} --step {}", baton("logs"), step.name);
+                all.push(Next::Command(command, "shows what it printed"));
             }
-            lines.push(format!(
-                "baton rerun {task}    runs it again from its first step"
+            all.push(Next::Command(
+                baton("rerun"),
+                "runs it again from its first step",
             ));
         }
     }
-    lines
+    all
 }
 
 #[cfg(test)]

@@ -105,7 +105,11 @@ fn of_config(error: &KubeconfigError, contexts: &[String]) -> String {
             format!("there is no context {name} in it; {known}")
         }
         KubeconfigError::ReadConfig(source, _) => source.to_string(),
-        other => other.to_string(),
+        // What follows the first line is an excerpt, which may hold credentials.
+        other => {
+            let said = other.to_string();
+            said.lines().next().unwrap_or_default().to_owned()
+        }
     }
 }
 

@@ -67,7 +67,9 @@ pub enum LoadError {
     #[error("--param {0}")]
     Param(String),
     /// A kind that is checked, and that this version cannot run.
-    #[error("{0} has a JobFlow, JobTemplate or DaemonJob: `baton validate` checks these kinds, and `baton run` cannot run them yet")]
+    #[error(
+        "{0} has a JobFlow, JobTemplate or DaemonJob: `baton validate` checks these kinds, and `baton run` cannot run them yet"
+    )]
     Graph(String),
     /// The documents have mistakes.
     #[error("{}", lines(.0))]

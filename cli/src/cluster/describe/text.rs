@@ -7,7 +7,7 @@ use baton_api::status::{Carrier, StepKind, StepPhase, StepStatus, TaskStatus};
 use baton_protocol::Timestamp;
 use baton_steps::StepState;
 
-use super::super::advice::{advice, next};
+use super::super::advice::{Next, advice, next, of_container};
 use super::super::object::Task;
 use super::super::states::state;
 use super::super::table::{age, duration, standing, style};
@@ -101,7 +101,10 @@ impl Page {
         let mut stands = standing(task, status);
         if task.status.is_none() {
             stands.push_str(" (nothing has taken it up yet: does the coordinator run?)");
-        } else if !status.reason.is_empty() && status.reason != format!("{:?}", status.phase) {
+        } else if !status.reason.is_empty()
+            && status.reason != format!("{:?}", status.phase)
+            && status.reason != "Completed"
+        {
             let _ = write!(stands, ", {}", one_line(&status.reason));
         }
         let painted = match style(status.phase) {
@@ -193,9 +196,11 @@ impl Page {
                 let name = self.palette.paint(BOLD, &step.name);
                 self.line(&format!("  {name}: {}", fit(&said, MAX_MESSAGE)));
             }
-            if let StepState::Done { record } = &state
-                && let Some(advice) = advice(record)
-            {
+            let advice = match &state {
+                StepState::Done { record } => advice(record),
+                _ => of_container(&step.reason).map(str::to_owned),
+            };
+            if let Some(advice) = advice {
                 self.line(&format!("    → {advice}"));
             }
         }
@@ -362,13 +367,24 @@ impl Page {
     }
 
     fn next(&mut self, known: &Known<'_>) {
-        let lines = next(known.task.name(), known.task.namespace(), known.status);
-        if lines.is_empty() {
+        let (task, status) = (known.task, known.status);
+        let all = next(task.name(), task.namespace(), task.is_cancelled(), status);
+        if all.is_empty() {
             return;
         }
         self.title("Next");
-        for line in lines {
-            self.line(&format!("  {line}"));
+        let commands = all.iter().filter_map(|next| match next {
+            Next::Command(command, what) => Some(vec![
+                Cell::left(command, None),
+                Cell::left(*what, Some(FAINT)),
+            ]),
+            Next::Hint(_) => None,
+        });
+        self.rows(&commands.collect::<Vec<_>>());
+        for next in &all {
+            if let Next::Hint(hint) = next {
+                self.line(&format!("  {hint}"));
+            }
         }
     }
 }

@@ -25,6 +25,12 @@ impl Clock {
         let passed = since_boot().saturating_sub(self.booted);
         Timestamp(self.wall.checked_add(passed).unwrap_or(self.wall))
     }
+
+    /// The time that it is after `time` from now.
+    pub(crate) fn after(&self, time: Duration) -> Timestamp {
+        let Timestamp(now) = self.now();
+        Timestamp(now.checked_add(time).unwrap_or(now))
+    }
 }
 
 fn since_boot() -> Duration {

@@ -1,6 +1,6 @@
 //! Any number of pods, watched from one thread by one inotify instance.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -42,6 +42,10 @@ pub struct Watcher {
     next: u64,
     clock: Clock,
     hand_offs: Vec<Duration>,
+    /// Pods with news: they alone are looked after at a wake-up, however many there are.
+    news: Vec<PodId>,
+    /// When each pod is due that waits for time.
+    due: BTreeSet<(Timestamp, PodId)>,
 }
 
 #[derive(Debug)]
@@ -52,6 +56,12 @@ struct Watched {
     polled: bool,
     /// Event files with news.
     looks: Vec<u32>,
+    /// Its watches, as far as they were ever made.
+    watches: Vec<WatchDescriptor>,
+    /// When everything is looked at again, because not all could be watched or read.
+    look_again: Option<Timestamp>,
+    /// Its time among all that are due.
+    due: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +94,8 @@ impl Watcher {
             next: 0,
             clock: Clock::start(),
             hand_offs: Vec::new(),
+            news: Vec::new(),
+            due: BTreeSet::new(),
         }
     }
 
@@ -105,11 +117,12 @@ impl Watcher {
         let id = PodId(self.next);
         self.next += 1;
         // Armed first and looked at afterwards, so that nothing falls between.
-        let armed = self.arm(id, root, plan.total());
+        let mut watches = Vec::new();
+        let armed = self.arm(id, root, plan.total(), &mut watches);
         let mut pod = match Pod::open(root, plan, deaths, self.clock.now()) {
             Ok(pod) => pod,
             Err(e) => {
-                self.disarm(id);
+                self.disarm(id, &watches);
                 return Err(e);
             }
         };
@@ -128,15 +141,24 @@ impl Watcher {
             path: root.to_owned(),
             polled: armed.is_err(),
             looks: Vec::new(),
+            watches,
+            look_again: None,
+            due: None,
         };
         self.pods.insert(id, watched);
+        self.news.push(id);
+        // What it has to tell is told by the next dispatch, which comes at once.
+        self.schedule(id);
         Ok(id)
     }
 
     /// Forgets a pod. Removing watches can block: this is no part of a hand-off.
     pub fn remove(&mut self, id: PodId) {
-        if self.pods.remove(&id).is_some() {
-            self.disarm(id);
+        if let Some(watched) = self.pods.remove(&id) {
+            self.disarm(id, &watched.watches);
+            if let Some(at) = watched.due {
+                self.due.remove(&(at, id));
+            }
         }
     }
 
@@ -158,15 +180,11 @@ impl Watcher {
 
     /// After what time [`dispatch`](Watcher::dispatch) is due though nothing can be read.
     pub fn timeout(&self) -> Option<Duration> {
-        let now = self.clock.now();
-        let waits = self.pods.values().filter(|w| w.pod.outcome().is_none());
-        waits
-            .filter_map(|w| {
-                let wake = w.pod.wake_at().map(|at| at.since(now));
-                let poll = (w.polled || w.pod.again()).then_some(POLL_INTERVAL);
-                wake.into_iter().chain(poll).min()
-            })
-            .min()
+        if !self.news.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let (at, _) = self.due.first()?;
+        Some(at.since(self.clock.now()))
     }
 
     /// Takes a fact from outside the pod's folder: begin, cancel, kill.
@@ -175,6 +193,7 @@ impl Watcher {
         if let Some(watched) = self.pods.get_mut(&id) {
             watched.pod.apply(now, event);
             watched.finish(id, now, tell);
+            self.schedule(id);
         }
     }
 
@@ -190,6 +209,7 @@ impl Watcher {
         if let Some(watched) = self.pods.get_mut(&id) {
             watched.pod.died(now, number, how);
             watched.finish(id, now, tell);
+            self.schedule(id);
         }
     }
 
@@ -203,15 +223,47 @@ impl Watcher {
             lost |= self.take(&events, woken);
         }
         let now = self.clock.now();
-        for (id, watched) in &mut self.pods {
-            if watched.pod.wake_at().is_some_and(|at| at <= now) {
-                watched.pod.apply(now, Event::Tick);
+        let mut news = std::mem::take(&mut self.news);
+        if lost {
+            news.extend(self.pods.keys().copied());
+        }
+        let due = self.due.iter().take_while(|(at, _)| *at <= now);
+        news.extend(due.map(|(_, id)| *id));
+        news.sort_unstable();
+        news.dedup();
+        for id in &news {
+            if let Some(watched) = self.pods.get_mut(id) {
+                watched.look_after(now, lost);
             }
-            let running = watched.pod.outcome().is_none();
-            if running && (lost || watched.polled || watched.pod.again()) {
-                watched.pod.rescan(now);
+        }
+        for id in news {
+            if let Some(watched) = self.pods.get_mut(&id) {
+                watched.finish(id, now, tell);
+                self.schedule(id);
             }
-            watched.finish(*id, now, tell);
+        }
+    }
+
+    /// Notes when a pod is due next.
+    fn schedule(&mut self, id: PodId) {
+        let Some(watched) = self.pods.get_mut(&id) else {
+            return;
+        };
+        let running = watched.pod.outcome().is_none();
+        watched.look_again = if running && (watched.polled || watched.pod.again()) {
+            let later = || self.clock.after(POLL_INTERVAL);
+            Some(watched.look_again.unwrap_or_else(later))
+        } else {
+            None
+        };
+        let wake = watched.pod.wake_at().filter(|_| running);
+        let due = wake.into_iter().chain(watched.look_again).min();
+        if due != watched.due {
+            if let Some(at) = watched.due.take() {
+                self.due.remove(&(at, id));
+            }
+            watched.due = due;
+            self.due.extend(due.map(|at| (at, id)));
         }
     }
 
@@ -231,6 +283,7 @@ impl Watcher {
             let Some(watched) = self.pods.get_mut(&watch.pod) else {
                 continue;
             };
+            self.news.push(watch.pod);
             let name = event.name.as_deref();
             let is = |flags| event.mask.intersects(flags);
             if watch.of == Of::Events {
@@ -260,6 +313,9 @@ impl Watcher {
             if let Some(watched) = self.pods.get_mut(&watch.pod) {
                 let path = layout::step_dir(&watched.path, watch.number);
                 let armed = arm_events(&self.inotify, &mut self.watches, watch, &path);
+                watched
+                    .watches
+                    .extend(armed.as_ref().ok().copied().flatten());
                 watched.polled |= armed.is_err();
                 watched.looks.push(watch.number);
             }
@@ -273,7 +329,13 @@ impl Watcher {
         lost
     }
 
-    fn arm(&mut self, pod: PodId, root: &Path, total: u32) -> Result<(), Errno> {
+    fn arm(
+        &mut self,
+        pod: PodId,
+        root: &Path,
+        total: u32,
+        made: &mut Vec<WatchDescriptor>,
+    ) -> Result<(), Errno> {
         let folder =
             AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR | AddWatchFlags::IN_DONT_FOLLOW;
         // Only where the event file is not there yet is it worth to be woken by other files.
@@ -283,27 +345,41 @@ impl Watcher {
             let of = Of::Folder;
             let watch = Watch { pod, number, of };
             let there = arm_events(&self.inotify, &mut self.watches, watch, &path)?;
+            made.extend(there);
             let inotify = self.inotify.as_ref().map_err(|e| *e)?;
-            let wd = inotify.add_watch(&path, if there { folder } else { all })?;
+            let wd = inotify.add_watch(&path, if there.is_some() { folder } else { all })?;
             self.watches.insert(wd, watch);
+            made.push(wd);
         }
         Ok(())
     }
 
-    fn disarm(&mut self, id: PodId) {
-        let inotify = self.inotify.as_ref().ok();
-        self.watches.retain(|wd, watch| {
-            let keep = watch.pod != id;
-            if let (false, Some(inotify)) = (keep, inotify) {
-                // It may be gone already, with its folder.
-                let _ = inotify.rm_watch(*wd);
+    fn disarm(&mut self, id: PodId, watches: &[WatchDescriptor]) {
+        for wd in watches {
+            // The kernel may have dropped one with its folder.
+            if self.watches.get(wd).is_some_and(|watch| watch.pod == id) {
+                self.watches.remove(wd);
+                if let Ok(inotify) = &self.inotify {
+                    let _ = inotify.rm_watch(*wd);
+                }
             }
-            keep
-        });
+        }
     }
 }
 
 impl Watched {
+    /// Does what time or trouble asks for.
+    fn look_after(&mut self, now: Timestamp, lost: bool) {
+        if self.pod.wake_at().is_some_and(|at| at <= now) {
+            self.pod.apply(now, Event::Tick);
+        }
+        let again = self.look_again.map_or(self.pod.again(), |at| at <= now);
+        if self.pod.outcome().is_none() && (lost || again) {
+            self.look_again = None;
+            self.pod.rescan(now);
+        }
+    }
+
     fn finish(&mut self, id: PodId, now: Timestamp, tell: &mut dyn FnMut(PodId, Notice)) {
         let mut notices = self.pod.finish(now);
         if !self.looks.is_empty() {
@@ -320,14 +396,14 @@ impl Watched {
     }
 }
 
-/// Watches an event file, if it is there, and tells whether it is: the folder's watch does not tell what is written, so that
+/// Watches an event file, if it is there, and gives the watch: the folder's watch does not tell what is written, so that
 /// captured output, which is in the same folder, wakes nobody.
 fn arm_events(
     inotify: &Result<Inotify, Errno>,
     watches: &mut HashMap<WatchDescriptor, Watch>,
     watch: Watch,
     folder: &Path,
-) -> Result<bool, Errno> {
+) -> Result<Option<WatchDescriptor>, Errno> {
     let flags =
         AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_DONT_FOLLOW;
     let inotify = inotify.as_ref().map_err(|e| *e)?;
@@ -335,11 +411,11 @@ fn arm_events(
         Ok(wd) => {
             let of = Of::Events;
             watches.entry(wd).or_insert(Watch { of, ..watch });
-            Ok(true)
+            Ok(Some(wd))
         }
         // What is not there will be made; what a tenant hides is the tenant's loss.
         Err(Errno::ENOSPC | Errno::ENOMEM) => Err(Errno::ENOSPC),
-        Err(_) => Ok(false),
+        Err(_) => Ok(None),
     }
 }
 

@@ -106,7 +106,6 @@ impl Volumes {
         // Where its folder is lost, the kubelet asks for it again if it still wants the pod to run.
         if self.inner.is_whole(&record)? && !record.lost {
             let path = self.inner.path(&publish.target);
-            prepare(&path, &publish.plan, Access::Everyone)?;
             let (pod, plan) = (publish.pod.clone(), publish.plan.clone());
             self.turns.add(pod, path, plan).await?;
             tracing::info!(pod = %publish.pod, pod.uid = uid, "going on with a pod");
@@ -279,7 +278,8 @@ impl Inner {
     fn fill(&self, publish: &Publish, made: Made) -> Result<Made, VolumeError> {
         let (target, plan) = (&publish.target, &publish.plan);
         let (folder, mount) = (target.folder(), target.mount());
-        if !matches!(self.kubelet.find(&folder, "mount")?, Found::Tmpfs { .. }) {
+        let is_new = !matches!(self.kubelet.find(&folder, "mount")?, Found::Tmpfs { .. });
+        if is_new {
             self.kubelet.make_dir(&folder, "mount", 0o750)?;
             let own = OWN_FILES.0 * u64::from(plan.total()) + OWN_FILES.1;
             let options = format!(
@@ -292,6 +292,10 @@ impl Inner {
         self.kubelet.make_dir(&mount, BIN, 0o755)?;
         if self.kubelet.find(&mount, BIN)? == Found::Plain {
             self.kubelet.bind(&self.tools, &mount.join(BIN))?;
+        }
+        // What a running pod may write in is not gone through again.
+        if !is_new && matches!(made, Made::Again | Made::LostBefore) {
+            return Ok(made);
         }
         let path = self.path(target);
         prepare(&path, plan, Access::Everyone)?;

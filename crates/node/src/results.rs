@@ -3,10 +3,10 @@
 use std::ffi::CStr;
 use std::path::Path;
 
-use baton_protocol::layout::{self, MAX_RESULT_BYTES, RESULTS};
+use baton_protocol::layout::{self, MAX_RESULT_BYTES, RESULTS, STEPS};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::notice::NodeError;
@@ -57,12 +57,11 @@ pub fn results_within(
 ) -> Result<Vec<(String, ResultValue)>, NodeError> {
     let path = layout::step_dir(root, number).join(RESULTS);
     let failed = |e: Errno| NodeError::io("read the folder", &path, e);
-    let flags = OFlag::O_RDONLY
-        | OFlag::O_DIRECTORY
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_NONBLOCK
-        | OFlag::O_CLOEXEC;
-    let mut dir = match Dir::open(&path, flags, Mode::empty()) {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
+    let root = open(root, flags | OFlag::O_CLOEXEC, Mode::empty());
+    let below = format!("{STEPS}/{number}/{RESULTS}");
+    let opened = root.and_then(|root| untrusted::open_below(root, below.as_str(), flags));
+    let mut dir = match opened.and_then(Dir::from_fd) {
         Ok(dir) => dir,
         Err(Errno::ENOENT) => return Ok(Vec::new()),
         Err(e) => return Err(failed(e)),
@@ -144,6 +143,13 @@ mod tests {
         assert!(results(root.path(), 1).is_err());
         fs::remove_dir_all(&dir).unwrap();
         symlink("/etc", &dir).unwrap();
+        assert!(results(root.path(), 1).is_err());
+        // Nor is a link followed on the way.
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::create_dir_all(elsewhere.path().join("1").join(RESULTS)).unwrap();
+        let steps = root.path().join(STEPS);
+        fs::remove_dir_all(&steps).unwrap();
+        symlink(elsewhere.path(), &steps).unwrap();
         assert!(results(root.path(), 1).is_err());
     }
 }

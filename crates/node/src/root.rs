@@ -69,10 +69,17 @@ pub fn prepare(root: &Path, plan: &Plan, access: Access) -> Result<(), NodeError
     }
     if access == Access::Everyone {
         for reserve in (1..=RESERVES).map(|i| root.join(reserve(i))) {
-            // One that is there already may have been used since, and given its room for good.
-            make_file(&reserve, 0o600)?;
-            fs::write(&reserve, [0; RESERVE_BYTES])
-                .map_err(|e| NodeError::io("set room aside in", reserve, e))?;
+            let open = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&reserve);
+            match open.and_then(|mut file| file.write_all(&[0; RESERVE_BYTES])) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(NodeError::io("set room aside in", reserve, e));
+                }
+                _ => {}
+            }
         }
     }
     let mut root = Root::open(root, plan)?;

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 
 /// Why a file that tenants write is not read.
@@ -50,15 +50,26 @@ pub(crate) struct Opened {
     pub(crate) inode: u64,
 }
 
-/// Opens a regular file below the folder `dir`. Only the last part of `path` may be a tenant's.
+/// Opens what is below the folder `dir`, and no link on the way to it is followed.
+pub(crate) fn open_below<P: ?Sized + NixPath>(
+    dir: impl AsFd,
+    path: &P,
+    flags: OFlag,
+) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
+    match openat2(&dir, path, OpenHow::new().flags(flags).resolve(resolve)) {
+        // Linux before 5.6, or a sandbox that does not know it: the last part at least is no link.
+        Err(Errno::ENOSYS | Errno::EPERM) => openat(&dir, path, flags, Mode::empty()),
+        opened => opened,
+    }
+}
+
+/// Opens a regular file below the folder `dir`.
 pub(crate) fn open<P: ?Sized + NixPath>(dir: impl AsFd, path: &P) -> Result<Opened, ReadError> {
     // A FIFO must not block us, a link must not lead us, a terminal must not become ours.
-    let flags = OFlag::O_RDONLY
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_NONBLOCK
-        | OFlag::O_CLOEXEC
-        | OFlag::O_NOCTTY;
-    let file = File::from(openat(dir, path, flags, Mode::empty()).map_err(io::Error::from)?);
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = File::from(open_below(dir, path, flags).map_err(io::Error::from)?);
     let meta = file.metadata()?;
     if !meta.is_file() {
         return Err(ReadError::Bad(NOT_REGULAR.to_owned()));

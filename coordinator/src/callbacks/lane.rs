@@ -176,7 +176,7 @@ impl Lane {
     }
 }
 
-/// When to be patient until, at the latest of a list of delays; see [`Policy`].
+/// From a second to five minutes apart, for one to one and a half hours in all.
 pub(super) const POLICY: Policy = Policy {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(300),
@@ -203,7 +203,7 @@ mod tests {
 
     fn events(count: u32) -> Vec<Event> {
         let source = Source::new("r", "t", "p");
-        let event = |number| {
+        let event = |number: u32| {
             let name = number.to_string();
             let what = Happening::StepStarted {
                 step: StepRef { name, number },

@@ -11,6 +11,7 @@ mod container;
 mod flow;
 mod job;
 mod references;
+mod reserved;
 mod task;
 mod volumes;
 

@@ -1,5 +1,7 @@
 //! The definitions in `deploy`, as the types give them. `BATON_UPDATE_GOLDEN=1` writes them anew.
 
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)] // a test's helpers fail as tests do
+
 use std::path::PathBuf;
 
 use baton_api::crd::{Rules, task_crd, to_yaml};

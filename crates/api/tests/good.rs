@@ -106,7 +106,7 @@ fn mistakes_are_shown_in_their_line() {
     .unwrap_err();
     assert_eq!(
         format!("{:#}", mistakes[0]),
-        "a.yaml:2:1: kind: unknown kind \"Tsak\"; expected Task or Job; did you mean Task?\n \
+        "a.yaml:2:1: kind: unknown kind \"Tsak\"; expected Task, Job, JobFlow, JobTemplate or DaemonJob; did you mean Task?\n \
          2 | kind: Tsak\n   | ^"
     );
 }

@@ -7,7 +7,9 @@ use baton_protocol::layout::is_name;
 use serde_json::Value;
 
 use super::references::{self, Earlier, Scope, Use};
-use super::{Names, container, duration, exactly_one, given, label, metadata, missing, volumes};
+use super::{
+    Names, container, duration, exactly_one, given, label, metadata, missing, reserved, volumes,
+};
 use crate::core::EnvVar;
 use crate::diagnostic::{FieldPath, excerpt};
 use crate::params::is_param_name;
@@ -34,6 +36,7 @@ pub(super) fn task_spec(spec: &TaskSpec, path: &FieldPath, report: &mut Report) 
     }
     let params = params(&spec.params, &path.key("params"), report);
     volumes::volumes(&spec.volumes, &path.key("volumes"), report);
+    reserved::volumes(&spec.volumes, &path.key("volumes"), report);
     duration(spec.timeout.as_ref(), &path.key("timeout"), report);
     duration(spec.grace_period.as_ref(), &path.key("gracePeriod"), report);
     let retries = path.key("taskRetries");
@@ -111,6 +114,7 @@ fn containers(
                 &path.key("volumeMounts"),
                 report,
             );
+            reserved::container(&step.env, &step.volume_mounts, &path, report);
             earlier.steps.insert(&step.name, &step.results);
         }
     }
@@ -123,6 +127,7 @@ fn containers(
         let path = path.key("sidecars").index(i);
         names.insert(&sidecar.name, &path, report);
         self::sidecar(sidecar, scope, &path, report);
+        reserved::container(&sidecar.env, &sidecar.volume_mounts, &path, report);
         container::mounts(
             &sidecar.volume_mounts,
             &spec.volumes,

@@ -3,8 +3,15 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)] // a test's helpers fail as tests do
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use baton_api::crd::{Rules, task_crd, to_yaml};
+use baton_api::status::{
+    CallbackStatus, Carrier, Condition, MissingResultStatus, PodStatusRef, ResultStatus,
+    RetryStatus, RunStatus, StepKind, StepPhase, StepStatus, TaskPhase, TaskStatus,
+};
+use baton_api::{Object, Source, parse};
+use baton_protocol::{Reason, Record, Timestamp};
 use serde_json::Value;
 
 const HEAD: &str = "# Made from the types of crates/api; do not edit.\n\
@@ -127,4 +134,175 @@ fn the_schemas_are_structural() {
         step["resources"]["x-kubernetes-preserve-unknown-fields"],
         true
     );
+}
+
+/// Fails where the API server would drop or refuse a part of the value.
+fn is_kept(path: &str, schema: &Value, value: &Value) {
+    if schema.get("x-kubernetes-preserve-unknown-fields").is_some() {
+        return;
+    }
+    let kind = match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::Null => panic!("{path}: nothing is written"),
+    };
+    assert_eq!(schema["type"], kind, "{path}: {value}");
+    if let Some(allowed) = schema.get("enum").and_then(Value::as_array) {
+        assert!(
+            allowed.contains(value),
+            "{path}: {value} is not one of {allowed:?}"
+        );
+    }
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        let of_map = schema.get("additionalProperties");
+        let known = schema
+            .get("properties")
+            .and_then(|p| p.get(name))
+            .or(of_map);
+        let known = known.unwrap_or_else(|| panic!("{path}.{name} would be dropped"));
+        is_kept(&format!("{path}.{name}"), known, inner);
+    }
+    for inner in value.as_array().into_iter().flatten() {
+        is_kept(&format!("{path}[]"), &schema["items"], inner);
+    }
+}
+
+fn part(name: &str) -> Value {
+    let crd = task_crd(Rules::Checked);
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][name].clone()
+}
+
+/// Every field is named here, so that a new one cannot be forgotten.
+#[test]
+fn a_status_with_every_field_is_kept() {
+    let at = Some(Timestamp(
+        SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
+    ));
+    let text = || "text".to_owned();
+    let record = Record::new(Reason::OomKilled, 137, at.unwrap());
+    let status = TaskStatus {
+        observed_generation: Some(2),
+        phase: TaskPhase::TimedOut,
+        reason: text(),
+        message: text(),
+        progress: text(),
+        run: 2,
+        pod: Some(PodStatusRef {
+            name: text(),
+            uid: text(),
+            node: text(),
+            carrier: Carrier::DownwardAPI,
+        }),
+        spec_digest: text(),
+        rerun: text(),
+        infrastructure_retries: 1,
+        failure_retries: 1,
+        started_at: at,
+        finished_at: at,
+        duration: text(),
+        exit_code: Some(-1),
+        steps: vec![StepStatus {
+            name: text(),
+            number: u32::MAX,
+            kind: StepKind::Sidecar,
+            state: StepPhase::NotRun,
+            reason: text(),
+            message: text(),
+            exit_code: Some(137),
+            continued_from: Some(Reason::OomKilled),
+            attempts: 3,
+            retries: vec![RetryStatus {
+                attempt: 1,
+                reason: Reason::Error,
+                exit_code: 1,
+                delay_ms: u64::MAX,
+                at: at.unwrap(),
+            }],
+            started_at: at,
+            finished_at: at,
+            cpu_ms: Some(u64::MAX),
+            peak_bytes: Some(u64::MAX),
+            image_id: text(),
+            ready: true,
+            record: Some(record),
+            results: vec![ResultStatus {
+                name: text(),
+                value: text(),
+            }],
+            missing_results: vec![MissingResultStatus {
+                name: text(),
+                why: text(),
+            }],
+            warnings: vec![text()],
+        }],
+        conditions: vec![Condition {
+            kind: text(),
+            status: text(),
+            reason: text(),
+            message: text(),
+            last_transition_time: at,
+            observed_generation: Some(2),
+        }],
+        callbacks: vec![CallbackStatus {
+            sink: text(),
+            settled: 1,
+            delivered: 1,
+            given_up: 1,
+            waiting: 1,
+            last_error: Some(text()),
+        }],
+        runs: vec![RunStatus {
+            run: 1,
+            pod: text(),
+            phase: TaskPhase::Failed,
+            reason: text(),
+            started_at: at,
+            finished_at: at,
+        }],
+    };
+    is_kept(
+        "status",
+        &part("status"),
+        &serde_json::to_value(status).unwrap(),
+    );
+}
+
+/// What people write reaches the coordinator whole.
+#[test]
+fn specs_are_kept() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut count = 0;
+    for folder in [
+        "examples",
+        "crates/pod/tests/tasks",
+        "crates/api/tests/good",
+    ] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|e| e != "yaml") {
+                continue;
+            }
+            let text = std::fs::read(&path).unwrap();
+            let name = path.display().to_string();
+            for document in parse(Source {
+                name: &name,
+                text: &text,
+            })
+            .unwrap()
+            {
+                if let Object::Task(task) = document.object {
+                    count += 1;
+                    is_kept(
+                        &name,
+                        &part("spec"),
+                        &serde_json::to_value(&task.spec).unwrap(),
+                    );
+                }
+            }
+        }
+    }
+    assert!(count >= 6, "{count} Tasks");
 }

@@ -34,17 +34,15 @@ pub(super) struct Listening {
 
 impl Listening {
     /// Serves until it is stopped.
-    pub(super) fn run(self, router: Router) -> impl Future<Output = ()> + Send + 'static {
-        async move {
-            let incoming = UnixListenerStream::new(self.listener);
-            let stopped = async {
-                // An error means that the other end was dropped, which says the same.
-                let _ = self.stopped.await;
-            };
-            let served = router.serve_with_incoming_shutdown(incoming, stopped);
-            if let Err(e) = served.await {
-                tracing::error!("cannot serve {}: {e}", self.path.display());
-            }
+    pub(super) async fn run(self, router: Router) {
+        let incoming = UnixListenerStream::new(self.listener);
+        let stopped = async {
+            // An error means that the other end was dropped, which says the same.
+            let _ = self.stopped.await;
+        };
+        let served = router.serve_with_incoming_shutdown(incoming, stopped);
+        if let Err(e) = served.await {
+            tracing::error!("cannot serve {}: {e}", self.path.display());
         }
     }
 }

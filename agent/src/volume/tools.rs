@@ -3,9 +3,9 @@
 //! that is read-only by itself would not stay so in a container that has a read-only mount of the
 //! folder around it, nor on the other side of a shared mount.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -77,8 +77,6 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         .mode(0o755)
         .open(path)?;
     // The umask may take from the mode.
-    file.set_permissions(fs::Permissions::from(
-        <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755),
-    ))?;
+    file.set_permissions(Permissions::from_mode(0o755))?;
     file.write_all(content)
 }

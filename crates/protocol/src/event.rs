@@ -50,6 +50,7 @@ pub enum Fact {
         /// Its exit code, 128+n for signal n.
         exit_code: i32,
         /// How long the entrypoint waits before the next attempt.
+        #[serde(deserialize_with = "crate::record::bounded")]
         delay_ms: u64,
     },
     /// The command was told to stop.

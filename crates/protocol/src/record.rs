@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::layout::MAX_TERMINATION_BYTES;
 use crate::time::Timestamp;
@@ -61,19 +61,19 @@ pub struct Record {
     /// When the step was over.
     pub finished_at: Timestamp,
     /// How long the step waited for its turn, in milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::record::bounded")]
     pub waited_ms: u64,
     /// How long the step ran, all attempts and the delays between them, in milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::record::bounded")]
     pub ran_ms: u64,
     /// CPU time in user mode of every process of the step that was waited for, in microseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::record::bounded")]
     pub user_us: u64,
     /// The same in system mode.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::record::bounded")]
     pub system_us: u64,
     /// Largest resident set of any one process of the step, in bytes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::record::bounded")]
     pub peak_bytes: u64,
     /// Captured output was cut at its limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -81,6 +81,12 @@ pub struct Record {
     /// What a person should know, where the reason alone does not tell.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+}
+
+/// Reads a number that a tenant wrote, no larger than the JSON of Kubernetes can carry: there a larger
+/// one is no integer any more.
+pub(crate) fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    u64::deserialize(deserializer).map(|number| number.min(i64::MAX as u64))
 }
 
 impl Record {
@@ -220,6 +226,16 @@ mod tests {
         let json =
             br#"{"reason":"OOMKilled","exitCode":137,"finishedAt":"2026-01-01T00:00:00Z","new":1}"#;
         assert_eq!(Record::from_json(json).unwrap().reason, Reason::OomKilled);
+    }
+
+    #[test]
+    fn no_number_is_larger_than_kubernetes_can_carry() {
+        let json = br#"{"reason":"Completed","exitCode":0,"finishedAt":"2026-01-01T00:00:00Z","peakBytes":18446744073709551615,"userUs":9223372036854775807}"#;
+        let record = Record::from_json(json).unwrap();
+        assert_eq!(
+            (record.peak_bytes, record.user_us),
+            (i64::MAX as u64, i64::MAX as u64)
+        );
     }
 
     #[test]

@@ -36,13 +36,13 @@ startupProbe:
 
 {{/* What the coordinator may do where Tasks live. */}}
 {{- define "baton.coordinatorRules" -}}
-# Tasks, their statuses, and the end of those whose time to live is over.
+# Tasks, and the end of those whose time to live is over; of what is in them it writes the status alone.
 - apiGroups: [baton.dev]
   resources: [tasks]
-  verbs: [get, list, watch, patch, delete]
+  verbs: [get, list, watch, delete]
 - apiGroups: [baton.dev]
   resources: [tasks/status]
-  verbs: [get, patch, update]
+  verbs: [patch]
 # Where OwnerReferencesPermissionEnforcement is on, pods that block their owner's deletion need it.
 - apiGroups: [baton.dev]
   resources: [tasks/finalizers]
@@ -51,7 +51,8 @@ startupProbe:
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
+# What `kubectl describe task` shows.
+- apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}

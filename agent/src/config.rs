@@ -112,7 +112,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "BATON_LOG_LEVEL",
-        default_value = "info",
+        default_value = "info,kube_client=off,kube_runtime=off",
         value_name = "FILTER"
     )]
     pub log_level: String,

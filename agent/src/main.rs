@@ -242,6 +242,7 @@ fn target(args: &RunArgs, client: &kube::Client) -> anyhow::Result<Target> {
             None => CaSource::Map(CaMap::new(client.clone(), &args.namespace)),
         },
         service: args.coordinator_address,
+        patience: deliver::PATIENCE,
     })
 }
 

@@ -261,18 +261,29 @@ async fn everything_arrives_in_order_whatever_the_coordinator_does() {
         folder.path(),
         &format!("https://localhost:{}", server.address.port()),
     );
-    let all: Vec<_> = (0..600)
-        .map(|n| event(["a", "b", "c"][n as usize % 3], 1, n))
-        .collect();
-    for (n, told) in all.iter().enumerate() {
-        agent.queue.append(std::slice::from_ref(told));
-        if n == 300 {
-            std::fs::write(folder.path().join("token"), "second").unwrap();
-            until("the first half arrived", || !server.taken().is_empty()).await;
+    let mut ids = Vec::new();
+    let mut append = |count: u32| {
+        let from = u32::try_from(ids.len()).unwrap();
+        for n in from..from + count {
+            let told = event(["a", "b", "c"][n as usize % 3], 1, n);
+            ids.push(told.id());
+            agent.queue.append(&[told]);
         }
-    }
-    let ids: Vec<_> = all.iter().map(Told::id).collect();
-    until("all arrived", || agent.queue.depth().events == 0).await;
+    };
+    append(300);
+    until("the first arrived", || !server.taken().is_empty()).await;
+    std::fs::write(folder.path().join("token"), "second").unwrap();
+    append(300);
+    // Until the server has done all that it was to do.
+    until("all arrived", || {
+        let idle = agent.queue.depth().events == 0;
+        let done = server.seen.lock().unwrap().script.is_empty();
+        if idle && !done {
+            append(1);
+        }
+        idle && done
+    })
+    .await;
     assert_eq!(firsts(&server.taken()), ids);
     {
         let seen = server.seen.lock().unwrap();

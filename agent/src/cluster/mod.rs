@@ -136,7 +136,8 @@ impl Cluster {
     fn on_event(&mut self, event: Result<Event<Pod>, watcher::Error>) {
         let now = now();
         match event {
-            Ok(Event::Init) => self.pods.list(),
+            // Nothing was heard yet.
+            Ok(Event::Init) => return self.pods.list(),
             Ok(Event::InitApply(pod) | Event::Apply(pod)) => self.see(pod, now),
             Ok(Event::InitDone) => {
                 for (uid, happened) in self.pods.list_is_complete(now) {

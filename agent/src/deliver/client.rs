@@ -18,8 +18,8 @@ use crate::cluster::CaMap;
 
 /// Longest that connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest that one request may take: the coordinator answers within 20 s.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest that one request should take: the coordinator answers within 20 s.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Most bytes of an answer that are read: 256 refusals fit.
 const MAX_ANSWER_BYTES: usize = 256 << 10;
 /// Longest token that is read.
@@ -40,6 +40,8 @@ pub struct Target {
     pub ca: CaSource,
     /// Where its Service is reached if its name does not resolve.
     pub service: Option<IpAddr>,
+    /// Longest that one request may take: [`PATIENCE`].
+    pub patience: Duration,
 }
 
 /// Where the coordinator's certificate authority is found.
@@ -159,7 +161,7 @@ async fn connect(target: &Target) -> Result<reqwest::Client, String> {
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
-        .timeout(TIMEOUT)
+        .timeout(target.patience)
         .pool_max_idle_per_host(1)
         .user_agent(concat!("baton-agent/", env!("CARGO_PKG_VERSION")));
     if let Some(service) = target.service {
@@ -268,20 +270,13 @@ fn failure(error: reqwest::Error) -> Reply {
     Reply::Unreachable { cause, untrusted }
 }
 
-/// Whether TLS failed anywhere in the causes of an error.
+/// Whether TLS failed anywhere in the causes of an error. An I/O error hides what it is made of from
+/// those who ask for its source.
 fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        let inner = cause
-            .downcast_ref::<io::Error>()
-            .and_then(|e| e.get_ref())
-            .is_some_and(|e| e.is::<rustls::Error>());
-        if inner || cause.is::<rustls::Error>() {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
+    let hidden = error.downcast_ref::<io::Error>().and_then(|e| e.get_ref());
+    error.is::<rustls::Error>()
+        || hidden.is_some_and(|inner| is_untrusted(inner))
+        || error.source().is_some_and(is_untrusted)
 }
 
 /// Asks DNS, and where that has no answer takes the Service's address that the kubelet gave us.

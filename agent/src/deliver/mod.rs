@@ -17,7 +17,7 @@ mod client;
 mod pace;
 mod queue;
 
-pub use client::{CaSource, Client, Target, TargetError, coordinator_url};
+pub use client::{CaSource, Client, PATIENCE, Target, TargetError, coordinator_url};
 pub use pace::{Next, Pace, Refused, Reply};
 pub use queue::{Batch, Depth, Queue};
 

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use baton_events::{CONTENT_TYPE, MAX_BATCH_BYTES, read_batch};
+use futures::StreamExt;
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
@@ -26,6 +27,9 @@ const BODY: Duration = Duration::from_secs(20);
 const DURABLE: Duration = Duration::from_secs(20);
 /// Most bytes of bodies that are held at once.
 const MAX_HELD_BYTES: usize = 64 << 20;
+/// Most bytes of a refused body that are let pass by, and the longest that this may take.
+const MAX_DRAINED_BYTES: usize = 2 * MAX_BATCH_BYTES;
+const DRAINING: Duration = Duration::from_secs(5);
 /// What a body is counted as, at least.
 const MIN_HELD_BYTES: usize = 16 << 10;
 
@@ -61,16 +65,15 @@ impl Intake {
             .with_state(Arc::new(self))
     }
 
-    async fn take(&self, request: Request) -> Result<Taken, Refusal> {
+    async fn take(&self, headers: &HeaderMap, body: &mut Body) -> Result<Taken, Refusal> {
         let Some(inbox) = self.inbox.borrow().clone() else {
             return Err(Refusal::NotLeader);
         };
-        let (head, body) = request.into_parts();
-        let token = bearer(&head.headers)?;
+        let token = bearer(headers)?;
         let node = self.identities.node(token).await?;
-        let bytes = content_length(&head.headers)?;
+        let bytes = content_length(headers)?;
         let _held = self.hold(bytes)?;
-        let body = read(body, bytes).await?;
+        let body = read(std::mem::take(body), bytes).await?;
         let mut refused = Vec::new();
         let mut events = Vec::new();
         let batch = read_batch(&body).map_err(|e| Refusal::Malformed(e.to_string()))?;
@@ -137,7 +140,8 @@ impl Intake {
 }
 
 async fn handle(State(intake): State<Arc<Intake>>, request: Request) -> Response {
-    match intake.take(request).await {
+    let (head, mut body) = request.into_parts();
+    match intake.take(&head.headers, &mut body).await {
         Ok(taken) => {
             intake.metrics.count_batch(BatchOutcome::Accepted);
             let refused = taken.refused.len();
@@ -148,6 +152,7 @@ async fn handle(State(intake): State<Arc<Intake>>, request: Request) -> Response
         }
         Err(refusal) => {
             intake.metrics.count_batch(refusal.outcome());
+            drain(body).await;
             refusal.into_response()
         }
     }
@@ -279,6 +284,22 @@ fn content_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
         return Err(Refusal::TooLong(bytes));
     }
     Ok(Some(bytes))
+}
+
+/// Lets the rest of a refused body pass by: one who still writes would see a broken connection in
+/// place of the answer.
+async fn drain(body: Body) {
+    let mut pieces = body.into_data_stream();
+    let mut left = MAX_DRAINED_BYTES;
+    let _ = tokio::time::timeout(DRAINING, async {
+        while let Some(Ok(piece)) = pieces.next().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                break;
+            }
+        }
+    })
+    .await;
 }
 
 async fn read(body: Body, announced: Option<usize>) -> Result<Bytes, Refusal> {

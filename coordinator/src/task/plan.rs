@@ -101,7 +101,13 @@ pub fn plan(memory: &mut Memory, seen: &Seen<'_>, now: Timestamp) -> Next {
     }
     adopt(memory, seen, now);
     let known = absorb(memory, seen, now, &mut next);
+    let was_over = memory.status.phase.is_over();
     let op = decide(memory, seen, known.as_ref(), now, &mut next);
+    if !was_over && memory.status.phase.is_over() {
+        // Whether that is the Task's end is the next question.
+        next.hold = true;
+        next.wake_at(now);
+    }
     present(
         &mut memory.status,
         seen.task,

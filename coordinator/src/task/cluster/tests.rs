@@ -37,7 +37,8 @@ fn pod(spec: Value) -> PodSpec {
 }
 
 fn wanting(operator: &str, key: &str, values: &[&str]) -> PodSpec {
-    let term = json!({ "matchExpressions": [{ "key": key, "operator": operator, "values": values }] });
+    let term =
+        json!({ "matchExpressions": [{ "key": key, "operator": operator, "values": values }] });
     let required = json!({ "nodeSelectorTerms": [term] });
     pod(json!({ "affinity": { "nodeAffinity": {
         "requiredDuringSchedulingIgnoredDuringExecution": required
@@ -51,11 +52,23 @@ fn only_a_node_that_the_pod_may_land_on_counts() {
     for (spec, carried) in [
         (json!({ "nodeName": "a" }), true),
         (json!({ "nodeName": "b" }), false),
-        (json!({ "nodeSelector": { "kubernetes.io/hostname": "a" } }), true),
+        (
+            json!({ "nodeSelector": { "kubernetes.io/hostname": "a" } }),
+            true,
+        ),
         // Without the driver, not ready, not schedulable.
-        (json!({ "nodeSelector": { "kubernetes.io/hostname": "b" } }), false),
-        (json!({ "nodeSelector": { "kubernetes.io/hostname": "c" } }), false),
-        (json!({ "nodeSelector": { "kubernetes.io/hostname": "d" } }), false),
+        (
+            json!({ "nodeSelector": { "kubernetes.io/hostname": "b" } }),
+            false,
+        ),
+        (
+            json!({ "nodeSelector": { "kubernetes.io/hostname": "c" } }),
+            false,
+        ),
+        (
+            json!({ "nodeSelector": { "kubernetes.io/hostname": "d" } }),
+            false,
+        ),
     ] {
         assert_eq!(cluster.may_carry(&pod(spec.clone())), carried, "{spec}");
     }
@@ -72,7 +85,11 @@ fn only_a_node_that_the_pod_may_land_on_counts() {
         ("Near", "size", &["8"], false),
     ] {
         let spec = wanting(operator, key, values);
-        assert_eq!(cluster.may_carry(&spec), carried, "{operator} {key} {values:?}");
+        assert_eq!(
+            cluster.may_carry(&spec),
+            carried,
+            "{operator} {key} {values:?}"
+        );
     }
 }
 

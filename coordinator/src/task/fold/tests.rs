@@ -9,7 +9,9 @@ pub(crate) fn at(seconds: u64) -> Timestamp {
 
 pub(crate) fn plan() -> Plan {
     Plan {
-        finally: vec![Step { name: "tidy".into() }],
+        finally: vec![Step {
+            name: "tidy".into(),
+        }],
         sidecars: vec![Sidecar {
             name: "db".into(),
             awaited: true,
@@ -84,7 +86,13 @@ fn history(failing: u32, dies: bool) -> Vec<(Timestamp, What)> {
     let mut facts = vec![
         (at(1), What::TaskStarted),
         (at(1), What::SidecarReady { number: 5 }),
-        (at(1), What::StepStarted { number: 5, attempt: 1 }),
+        (
+            at(1),
+            What::StepStarted {
+                number: 5,
+                attempt: 1,
+            },
+        ),
     ];
     let mut cause = None;
     for number in 1..=4 {
@@ -119,8 +127,16 @@ fn history(failing: u32, dies: bool) -> Vec<(Timestamp, What)> {
             cause = Some(Cause::Died { number, name, how });
         } else {
             let bad = number == failing;
-            let (reason, code) = if bad { (Reason::Error, 3) } else { (Reason::Completed, 0) };
-            facts.push(done(number, record(reason, code, begin + 5), &[("r", 100 << 10)]));
+            let (reason, code) = if bad {
+                (Reason::Error, 3)
+            } else {
+                (Reason::Completed, 0)
+            };
+            facts.push(done(
+                number,
+                record(reason, code, begin + 5),
+                &[("r", 100 << 10)],
+            ));
             if bad {
                 cause = Some(Cause::Step {
                     number,
@@ -141,11 +157,23 @@ fn history(failing: u32, dies: bool) -> Vec<(Timestamp, What)> {
 #[test]
 fn a_run_that_goes_well() {
     let status = folded(&history(9, false));
-    assert_eq!((status.phase, status.reason.as_str()), (TaskPhase::Succeeded, "Completed"));
-    assert_eq!((status.started_at, status.finished_at), (Some(at(1)), Some(at(61))));
+    assert_eq!(
+        (status.phase, status.reason.as_str()),
+        (TaskPhase::Succeeded, "Completed")
+    );
+    assert_eq!(
+        (status.started_at, status.finished_at),
+        (Some(at(1)), Some(at(61)))
+    );
     let step = &status.steps[0];
-    assert_eq!((step.state, step.reason.as_str()), (StepPhase::Succeeded, "Completed"));
-    assert_eq!((step.attempts, step.retries.len(), step.exit_code), (2, 1, Some(0)));
+    assert_eq!(
+        (step.state, step.reason.as_str()),
+        (StepPhase::Succeeded, "Completed")
+    );
+    assert_eq!(
+        (step.attempts, step.retries.len(), step.exit_code),
+        (2, 1, Some(0))
+    );
     assert_eq!((step.started_at, step.cpu_ms), (Some(at(10)), Some(5)));
     // Two of 100 KiB fit into the 256, the third and whatever comes after do not.
     let kept: Vec<_> = status.steps.iter().map(|s| s.results.len()).collect();
@@ -158,7 +186,10 @@ fn a_run_that_goes_well() {
 #[test]
 fn what_follows_a_failure_did_not_run() {
     let status = folded(&history(2, false));
-    assert_eq!((status.phase, status.reason.as_str(), status.exit_code), (TaskPhase::Failed, "Error", Some(3)));
+    assert_eq!(
+        (status.phase, status.reason.as_str(), status.exit_code),
+        (TaskPhase::Failed, "Error", Some(3))
+    );
     let states: Vec<_> = status.steps.iter().map(|s| s.state).collect();
     use StepPhase::{Failed, NotRun, Succeeded};
     assert_eq!(states, [Succeeded, Failed, NotRun, Succeeded, Succeeded]);
@@ -170,7 +201,10 @@ fn a_failure_that_was_gone_on_from_is_told_as_such() {
     left.continued = true;
     let status = folded(&[done(1, left, &[])]);
     let step = &status.steps[0];
-    assert_eq!((step.state, step.reason.as_str()), (StepPhase::Succeeded, "Continued"));
+    assert_eq!(
+        (step.state, step.reason.as_str()),
+        (StepPhase::Succeeded, "Continued")
+    );
     assert_eq!(step.continued_from, Some(Reason::TimedOut));
 }
 
@@ -178,7 +212,11 @@ fn a_failure_that_was_gone_on_from_is_told_as_such() {
 fn a_container_that_never_starts_is_named_by_the_kubelets_word() {
     let how = Death::NeverStarted("ImagePullBackOff: no such image".into());
     let name = "test".to_owned();
-    let cause = Cause::Died { number: 2, name, how: how.clone() };
+    let cause = Cause::Died {
+        number: 2,
+        name,
+        how: how.clone(),
+    };
     let status = folded(&[died(2, how, 5), finished(Phase::Failed, Some(cause), 6)]);
     assert_eq!(status.reason, "ImagePullBackOff");
     assert_eq!(status.steps[1].reason, "ImagePullBackOff");
@@ -199,7 +237,11 @@ fn the_first_retries_stay() {
             (at(attempt.into()), what)
         })
         .collect();
-    let attempts: Vec<_> = folded(&facts).steps[0].retries.iter().map(|r| r.attempt).collect();
+    let attempts: Vec<_> = folded(&facts).steps[0]
+        .retries
+        .iter()
+        .map(|r| r.attempt)
+        .collect();
     assert_eq!(attempts, (1..=16).collect::<Vec<_>>());
 }
 
@@ -207,11 +249,23 @@ fn the_first_retries_stay() {
 fn what_is_lost_fails_and_what_never_began_did_not_run() {
     let mut status = folded(&[
         (at(1), What::TaskStarted),
-        (at(2), What::StepStarted { number: 1, attempt: 1 }),
+        (
+            at(2),
+            What::StepStarted {
+                number: 1,
+                attempt: 1,
+            },
+        ),
     ]);
     lose(&mut status, "NodeLost", "node n is gone", at(9));
-    assert_eq!((status.phase, status.reason.as_str()), (TaskPhase::Failed, "NodeLost"));
-    assert_eq!((status.steps[0].state, status.steps[0].reason.as_str()), (StepPhase::Failed, "NodeLost"));
+    assert_eq!(
+        (status.phase, status.reason.as_str()),
+        (TaskPhase::Failed, "NodeLost")
+    );
+    assert_eq!(
+        (status.steps[0].state, status.steps[0].reason.as_str()),
+        (StepPhase::Failed, "NodeLost")
+    );
     assert_eq!(status.steps[1].state, StepPhase::NotRun);
 }
 

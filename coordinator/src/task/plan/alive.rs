@@ -47,7 +47,6 @@ pub(super) fn alive(
         if lost && at <= now {
             let (reason, message) = loss(memory, seen, Some(known)).unwrap_or_default();
             fold::lose(&mut memory.status, &reason, &message, now);
-            next.wake_at(now);
         } else if at > now {
             next.wake_at(at);
         }
@@ -85,14 +84,12 @@ fn over(memory: &mut Memory, known: &Known, now: Timestamp, next: &mut Next) {
         };
         fold::lose(&mut memory.status, reason, message, now);
     }
-    next.wake_at(now);
 }
 
 /// Has a pod cancelled: by its agent, or by deleting it where nothing of it can have run.
 fn cancel(memory: &mut Memory, known: &Known, now: Timestamp, next: &mut Next) -> Option<Op> {
     if known.facts.node.is_none() {
         runs::cancel(&mut memory.status, now);
-        next.wake_at(now);
         return Some(delete(memory, &known.pod, Some(0)));
     }
     let carrier = memory.status.pod.as_ref().map(|p| p.carrier);
@@ -117,7 +114,6 @@ fn cancel(memory: &mut Memory, known: &Known, now: Timestamp, next: &mut Next) -
     }
     runs::cancel(&mut memory.status, now);
     memory.status.message = "the node's agent did not answer, and the pod was deleted".to_owned();
-    next.wake_at(now);
     Some(delete(memory, &known.pod, None))
 }
 
@@ -195,7 +191,6 @@ pub(super) fn gone(
             return None;
         }
     }
-    next.wake_at(now);
     if seen.task.cancel {
         runs::cancel(&mut memory.status, now);
         memory.status.message = "the pod was deleted while the task was cancelled".to_owned();

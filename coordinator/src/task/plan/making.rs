@@ -71,7 +71,6 @@ pub(super) fn make(
 ) -> Option<Op> {
     if seen.task.cancel {
         runs::cancel(&mut memory.status, now);
-        next.wake_at(now);
         return None;
     }
     let spec = match &seen.task.spec {
@@ -79,7 +78,6 @@ pub(super) fn make(
         Err(mistakes) => {
             // It was changed before the run had its pod.
             invalid(memory, mistakes, now);
-            next.wake_at(now);
             return None;
         }
     };
@@ -98,7 +96,6 @@ pub(super) fn make(
         Err(mistakes) => {
             invalid(memory, &mistakes, now);
             memory.status.phase = TaskPhase::Failed;
-            next.wake_at(now);
             None
         }
     }

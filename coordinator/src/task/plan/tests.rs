@@ -1,1 +1,487 @@
+//! A world in which the planner's calls take effect: pods that run, end, vanish, and an agent that tells.
 
+use super::*;
+use crate::task::memory::later;
+use crate::task::object::TaskObject;
+use baton_api::status::TaskPhase;
+use baton_events::What;
+use baton_protocol::{Reason, Record};
+use baton_steps::{Cause, Outcome, Phase, StepState, StopReason};
+use k8s_openapi::api::core::v1::{Node, PodStatus};
+use k8s_openapi::api::storage::v1::CSINode;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::time::{Duration, SystemTime};
+
+mod cases;
+
+struct World {
+    now: Timestamp,
+    task: TaskObject,
+    view: TaskView,
+    memory: Memory,
+    pods: BTreeMap<String, Arc<Pod>>,
+    cluster: Cluster,
+    settings: Settings,
+    uids: u32,
+    /// Pods that were made, with what the Task asked for then.
+    made: Vec<(String, String)>,
+    /// What the run was begun for that was over for good, until something else is asked for.
+    finals: Option<(String, String)>,
+    notes: Vec<Note>,
+    writes: Vec<Timestamp>,
+    deleted: bool,
+    refuse: bool,
+}
+
+fn settings() -> Settings {
+    Settings {
+        namespaces: Vec::new(),
+        tools_image: "tools".into(),
+        tools_pull_policy: None,
+        user: Some(1000),
+        replica: "r".into(),
+    }
+}
+
+fn spec(steps: u32) -> Value {
+    let step = |n| json!({ "name": format!("s{n}"), "image": "i", "command": ["true"] });
+    json!({ "steps": (1..=steps).map(step).collect::<Vec<_>>() })
+}
+
+impl World {
+    fn new(spec: Value) -> World {
+        let task: TaskObject = serde_json::from_value(json!({
+            "metadata": { "name": "t", "namespace": "ns", "uid": "task-uid", "generation": 1 },
+            "spec": spec,
+        }))
+        .unwrap();
+        let mut world = World {
+            now: Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)),
+            view: TaskView::read(&task, None),
+            task,
+            memory: Memory::new(TaskStatus::default()),
+            pods: BTreeMap::new(),
+            cluster: Cluster::default(),
+            settings: settings(),
+            uids: 0,
+            made: Vec::new(),
+            finals: None,
+            notes: Vec::new(),
+            writes: Vec::new(),
+            deleted: false,
+            refuse: false,
+        };
+        world.node(true, true);
+        world
+    }
+
+    fn node(&mut self, ready: bool, driver: bool) {
+        let node: Node = serde_json::from_value(json!({
+            "metadata": { "name": "n" },
+            "status": { "conditions": [{ "type": "Ready", "status": if ready { "True" } else { "False" } }] },
+        }))
+        .unwrap();
+        let drivers = match driver {
+            true => json!([{ "name": DRIVER, "nodeID": "n" }]),
+            false => json!([]),
+        };
+        let csi: CSINode = serde_json::from_value(
+            json!({ "metadata": { "name": "n" }, "spec": { "drivers": drivers } }),
+        )
+        .unwrap();
+        self.cluster.put_node(&node);
+        self.cluster.put_drivers(&csi);
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.task.spec);
+        let generation = self.task.metadata.generation.unwrap_or_default() + 1;
+        self.task.metadata.generation = Some(generation);
+        self.take_task();
+    }
+
+    fn take_task(&mut self) {
+        let before = self.asked();
+        self.view = TaskView::read(&self.task, Some(&self.view));
+        if self.asked() != before {
+            self.finals = None;
+        }
+    }
+
+    fn rerun(&mut self, value: &str) {
+        let annotations = self.task.metadata.annotations.get_or_insert_default();
+        annotations.insert("baton.dev/rerun".into(), value.into());
+        self.take_task();
+    }
+
+    fn asked(&self) -> (String, String) {
+        (self.view.digest.clone(), self.view.rerun.clone())
+    }
+
+    /// Does everything that is to be done now.
+    fn work(&mut self) {
+        for _ in 0..200 {
+            let seen = Seen {
+                task: &self.view,
+                pods: &self.pods,
+                cluster: &self.cluster,
+                settings: &self.settings,
+            };
+            let next = plan(&mut self.memory, &seen, self.now);
+            match next.op {
+                Some(op) => self.apply(op),
+                None if next.wake.is_some_and(|at| at <= self.now) => {}
+                None => return,
+            }
+        }
+        panic!("it never has enough: {:?}", self.memory.status);
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::CreatePod(_) if self.refuse => {
+                self.memory.failed(true, "CreateFailed", "quota", self.now);
+            }
+            Op::CreatePod(pod) => self.create(*pod),
+            Op::DeletePod { name, uid, grace } => {
+                self.memory.went_well();
+                let Some(pod) = self
+                    .pods
+                    .get(&name)
+                    .filter(|p| p.metadata.uid.as_ref() == Some(&uid))
+                else {
+                    return;
+                };
+                let phase = pod.status.as_ref().and_then(|s| s.phase.clone());
+                let over = matches!(phase.as_deref(), Some("Succeeded" | "Failed"));
+                if over || grace == Some(0) || pod.spec.as_ref().unwrap().node_name.is_none() {
+                    self.pods.remove(&name);
+                } else {
+                    let at = later(self.now, Duration::from_secs(15));
+                    self.edit(&name, |pod| {
+                        pod.metadata.deletion_timestamp = Some(time(at))
+                    });
+                }
+            }
+            Op::Annotate {
+                name, annotations, ..
+            } => {
+                self.memory.went_well();
+                self.edit(&name, |pod| {
+                    pod.metadata
+                        .annotations
+                        .get_or_insert_default()
+                        .extend(annotations);
+                });
+            }
+            Op::WriteStatus(status) => {
+                assert_eq!(*status, self.memory.status);
+                self.memory.take_token(self.now);
+                self.writes.push(self.now);
+                self.memory.wrote(*status);
+                if self.memory.is_final() {
+                    let status = &self.memory.status;
+                    self.finals = Some((status.spec_digest.clone(), status.rerun.clone()));
+                }
+            }
+            Op::DeleteTask => {
+                assert!(self.memory.is_final());
+                self.deleted = true;
+                self.task.metadata.deletion_timestamp = Some(time(self.now));
+                self.view = TaskView::read(&self.task, Some(&self.view));
+            }
+            Op::Emit(note) => self.notes.push(note),
+        }
+    }
+
+    fn create(&mut self, mut pod: Pod) {
+        assert!(
+            self.pods.is_empty(),
+            "a second pod beside {:?}",
+            self.pods.keys()
+        );
+        let asked = self.asked();
+        assert_ne!(
+            self.finals.as_ref(),
+            Some(&asked),
+            "a finished run began again"
+        );
+        self.uids += 1;
+        pod.metadata.uid = Some(format!("pod-{}", self.uids));
+        pod.status = Some(status("Pending", &[]));
+        self.memory.made(&pod);
+        self.made.push(asked);
+        let name = pod.metadata.name.clone().unwrap();
+        self.pods.insert(name, Arc::new(pod));
+    }
+
+    fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Pod)) {
+        if let Some(pod) = self.pods.get_mut(name) {
+            edit(Arc::make_mut(pod));
+        }
+    }
+
+    fn edit_all(&mut self, mut edit: impl FnMut(&mut Pod)) {
+        self.pods
+            .values_mut()
+            .for_each(|pod| edit(Arc::make_mut(pod)));
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now = later(self.now, Duration::from_secs(1));
+            self.work();
+        }
+    }
+
+    fn restart(&mut self) {
+        self.memory = Memory::new(self.memory.durable.clone());
+    }
+
+    /// The scheduler and the kubelet do their part.
+    fn bind(&mut self) {
+        self.edit_all(|pod| {
+            pod.spec.as_mut().unwrap().node_name = Some("n".into());
+        });
+    }
+
+    /// What the agent tells of the pod; only of one that is there or was seen last.
+    fn tell(&mut self, what: What) {
+        let now = self.now;
+        fold::fold(&mut self.memory.status, now, &what);
+    }
+
+    /// The pod runs all steps, the last of them ends with this code, and the agent tells.
+    fn run(&mut self, code: i32) {
+        let steps = u32::try_from(self.memory.status.steps.len()).unwrap();
+        self.bind();
+        self.tell(What::TaskStarted);
+        for number in 1..=steps {
+            let code = if number == steps { code } else { 0 };
+            self.tell(What::StepStarted { number, attempt: 1 });
+            self.tell(What::StepFinished {
+                number,
+                state: StepState::Done {
+                    record: record(code, self.now),
+                },
+                results: Vec::new(),
+                missing: Vec::new(),
+            });
+        }
+        let cause = (code != 0).then(|| Cause::Step {
+            number: steps,
+            name: format!("s{steps}"),
+            reason: Reason::Error,
+            exit_code: code,
+            message: String::new(),
+        });
+        self.finish(cause);
+        self.edit_all(|pod| pod.status = Some(status("Succeeded", &[])));
+    }
+
+    fn finish(&mut self, cause: Option<Cause>) {
+        let outcome = Outcome {
+            phase: cause.as_ref().map_or(Phase::Succeeded, Cause::phase),
+            exit_code: cause.as_ref().map_or(0, Cause::exit_code),
+            cause,
+            started_at: Some(self.now),
+            finished_at: self.now,
+        };
+        self.tell(What::TaskFinished { outcome });
+    }
+
+    fn phase(&self) -> TaskPhase {
+        self.memory.durable.phase
+    }
+
+    fn reason(&self) -> &str {
+        &self.memory.durable.reason
+    }
+
+    fn only_pod(&self) -> &Pod {
+        assert_eq!(self.pods.len(), 1);
+        self.pods.values().next().unwrap()
+    }
+}
+
+fn record(code: i32, at: Timestamp) -> Record {
+    let reason = if code == 0 {
+        Reason::Completed
+    } else {
+        Reason::Error
+    };
+    let mut record = Record::new(reason, code, at);
+    record.attempts = 1;
+    record
+}
+
+fn time(at: Timestamp) -> Time {
+    serde_json::from_value(Value::String(at.to_string())).unwrap()
+}
+
+fn status(phase: &str, containers: &[Value]) -> PodStatus {
+    serde_json::from_value(json!({ "phase": phase, "containerStatuses": containers })).unwrap()
+}
+
+/// What may happen at any time.
+#[derive(Debug, Clone, Copy)]
+enum Happens {
+    Change(u32),
+    Rerun(u32),
+    Cancel(bool),
+    Bind,
+    Run(i32),
+    Begin,
+    DeletePod,
+    PodGone,
+    Evict,
+    Node(bool, bool),
+    Restart,
+    Refuse(bool),
+    Pass(u64),
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        2 => (1..4_u32).prop_map(Happens::Change),
+        1 => (0..3_u32).prop_map(Happens::Rerun),
+        1 => any::<bool>().prop_map(Happens::Cancel),
+        4 => Just(Happens::Bind),
+        3 => (0..3_i32).prop_map(Happens::Run),
+        2 => Just(Happens::Begin),
+        2 => Just(Happens::DeletePod),
+        2 => Just(Happens::PodGone),
+        1 => Just(Happens::Evict),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(r, d)| Happens::Node(r, d)),
+        2 => Just(Happens::Restart),
+        1 => any::<bool>().prop_map(Happens::Refuse),
+        4 => (1..40_u64).prop_map(Happens::Pass),
+    ]
+}
+
+impl World {
+    fn happen(&mut self, what: Happens) {
+        match what {
+            Happens::Change(steps) => self.change(|s| s["steps"] = spec(steps)["steps"].take()),
+            Happens::Rerun(n) => self.rerun(&n.to_string()),
+            Happens::Cancel(cancel) => self.change(|spec| spec["cancel"] = cancel.into()),
+            Happens::Bind => self.bind(),
+            Happens::Run(code) if self.may_run() => self.run(code),
+            Happens::Begin if self.may_run() => {
+                self.bind();
+                self.tell(What::TaskStarted);
+                self.tell(What::StepStarted {
+                    number: 1,
+                    attempt: 1,
+                });
+            }
+            Happens::Run(_) | Happens::Begin => {}
+            Happens::DeletePod => {
+                let at = time(later(self.now, Duration::from_secs(15)));
+                self.edit_all(|pod| {
+                    pod.metadata.deletion_timestamp.get_or_insert(at.clone());
+                });
+            }
+            Happens::PodGone => self
+                .pods
+                .retain(|_, p| p.metadata.deletion_timestamp.is_none()),
+            Happens::Evict => self.edit_all(|pod| {
+                let mut evicted = status("Failed", &[]);
+                evicted.reason = Some("Evicted".into());
+                pod.status = Some(evicted);
+            }),
+            Happens::Node(ready, driver) => self.node(ready, driver),
+            Happens::Restart => self.restart(),
+            Happens::Refuse(refuse) => self.refuse = refuse,
+            Happens::Pass(seconds) => return self.pass(seconds),
+        }
+        self.work();
+    }
+
+    /// Whether the pod of the run is there and may do something.
+    fn may_run(&self) -> bool {
+        let uid = self.memory.status.pod.as_ref().map(|p| p.uid.clone());
+        let carrier = self.memory.status.pod.as_ref().map(|p| p.carrier);
+        carrier == Some(Carrier::Volume)
+            && !self.memory.status.phase.is_over()
+            && self.pods.values().any(|p| p.metadata.uid == uid)
+    }
+
+    /// From now on everybody does their part: does it come to an end?
+    fn come_to_an_end(&mut self) {
+        self.refuse = false;
+        self.node(true, true);
+        for _ in 0..40 {
+            self.pods
+                .retain(|_, p| p.metadata.deletion_timestamp.is_none());
+            self.work();
+            if self.may_run() {
+                self.run(0);
+            } else {
+                // Without the volume: what the kubelet says.
+                let now = self.now;
+                self.bind();
+                self.edit_all(|pod| pod.status = Some(ended(pod, now)));
+            }
+            self.pass(30);
+            if self.memory.is_final() && self.memory.status == self.memory.durable {
+                return;
+            }
+        }
+        panic!("no end in sight: {:#?}", self.memory.status);
+    }
+}
+
+/// Every container of a pod ended with 0.
+fn ended(pod: &Pod, now: Timestamp) -> PodStatus {
+    let over = |name: &str| {
+        json!({
+            "name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "terminated": {
+                "exitCode": 0, "reason": "Completed",
+                "startedAt": now.to_string(), "finishedAt": now.to_string(),
+            } },
+        })
+    };
+    let containers: Vec<_> = pod
+        .spec
+        .as_ref()
+        .unwrap()
+        .containers
+        .iter()
+        .map(|c| over(&c.name))
+        .collect();
+    status("Succeeded", &containers)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Never two pods, never a finished run again, at most one write a second on the long run, and an
+    /// end once everybody does their part: whatever happens before.
+    #[test]
+    fn whatever_happens_comes_to_an_end(
+        history in proptest::collection::vec(happens(), 0..30),
+        infrastructure in 0..3_u32,
+        failure in 0..3_u32,
+    ) {
+        let mut asked = spec(2);
+        asked["taskRetries"] = json!({ "infrastructure": infrastructure, "failure": failure });
+        let mut world = World::new(asked);
+        world.work();
+        for what in history {
+            world.happen(what);
+        }
+        world.come_to_an_end();
+        let made = world.made.len();
+        world.restart();
+        world.pass(600);
+        prop_assert_eq!(world.made.len(), made, "it began again by itself");
+        for (i, at) in world.writes.iter().enumerate() {
+            let within = world.writes.iter().skip(i).filter(|w| w.since(*at) < Duration::from_secs(10));
+            prop_assert!(within.count() <= 14, "too many writes");
+        }
+    }
+}

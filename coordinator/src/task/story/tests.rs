@@ -1,5 +1,8 @@
 use super::*;
-use crate::task::fold::{self, tests::{at, plan}};
+use crate::task::fold::{
+    self,
+    tests::{at, plan},
+};
 use baton_api::status::PodStatusRef;
 use baton_events::What;
 use baton_steps::{Outcome, Phase, StepState};
@@ -25,19 +28,25 @@ fn facts() -> Vec<(Timestamp, What)> {
         record.attempts = 2;
         record.started_at = Some(at(begin + 3));
         facts.push((at(begin), What::StepStarted { number, attempt: 1 }));
-        facts.push((at(begin + 2), What::StepRetrying {
-            number,
-            attempt: 1,
-            reason: Reason::Error,
-            exit_code: 1,
-            delay_ms: 1,
-        }));
-        facts.push((at(begin + 5), What::StepFinished {
-            number,
-            state: StepState::Done { record },
-            results: Vec::new(),
-            missing: Vec::new(),
-        }));
+        facts.push((
+            at(begin + 2),
+            What::StepRetrying {
+                number,
+                attempt: 1,
+                reason: Reason::Error,
+                exit_code: 1,
+                delay_ms: 1,
+            },
+        ));
+        facts.push((
+            at(begin + 5),
+            What::StepFinished {
+                number,
+                state: StepState::Done { record },
+                results: Vec::new(),
+                missing: Vec::new(),
+            },
+        ));
     }
     let outcome = Outcome {
         phase: Phase::Succeeded,
@@ -57,7 +66,11 @@ fn it_only_grows_as_facts_come() {
     for (at, what) in facts() {
         fold::fold(&mut status, at, &what);
         let now = story("t", &status);
-        assert_eq!(now.get(..told.len()), Some(told.as_slice()), "after {what:?}");
+        assert_eq!(
+            now.get(..told.len()),
+            Some(told.as_slice()),
+            "after {what:?}"
+        );
         told = now;
     }
     // The beginning, three for each of four steps, the end; nothing of the sidecar.

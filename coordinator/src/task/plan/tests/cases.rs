@@ -1,0 +1,291 @@
+//! One case each.
+
+use super::*;
+
+#[test]
+fn a_run_that_goes_well_has_one_pod_and_three_writes_at_most() {
+    let mut world = World::new(spec(3));
+    world.work();
+    let pod = world.only_pod();
+    assert_eq!(pod.metadata.name.as_deref(), Some("t-1"));
+    world.pass(2);
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Pending, "Starting")
+    );
+    world.run(0);
+    world.work();
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Succeeded, "Completed")
+    );
+    let succeeded = &world.memory.durable.conditions[0];
+    assert_eq!(
+        (succeeded.kind.as_str(), succeeded.status.as_str()),
+        ("Succeeded", "True")
+    );
+    assert_eq!(world.memory.durable.progress, "3/3");
+    world.pass(300);
+    assert!(world.writes.len() <= 3, "{:?}", world.writes);
+    assert_eq!(world.made.len(), 1);
+    // Its pod and logs stay.
+    assert_eq!(world.pods.len(), 1);
+}
+
+#[test]
+fn what_is_no_task_gets_a_condition_and_nothing_else() {
+    let mut world =
+        World::new(json!({ "steps": [{ "name": "a", "comand": ["x"] }, { "name": "a" }] }));
+    world.work();
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Failed, "Invalid")
+    );
+    assert!(world.pods.is_empty());
+    assert!(
+        world.memory.durable.message.lines().count() >= 2,
+        "{}",
+        world.memory.durable.message
+    );
+    let valid = world
+        .memory
+        .durable
+        .conditions
+        .iter()
+        .find(|c| c.kind == "Valid")
+        .unwrap();
+    assert_eq!(valid.status, "False");
+    world.change(|s| *s = spec(1));
+    world.work();
+    assert_eq!(world.pods.len(), 1);
+    assert_eq!(world.memory.status.run, 1);
+}
+
+#[test]
+fn a_changed_spec_waits_until_the_old_pod_is_gone() {
+    let mut world = World::new(spec(2));
+    world.work();
+    world.bind();
+    world.tell(What::TaskStarted);
+    world.pass(2);
+    world.happen(Happens::Change(3));
+    assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+    world.pass(60);
+    assert_eq!(world.made.len(), 1, "the old pod is still there");
+    world.happen(Happens::PodGone);
+    world.pass(2);
+    assert_eq!(world.only_pod().metadata.name.as_deref(), Some("t-2"));
+    assert_eq!(
+        (world.memory.durable.run, world.memory.durable.runs.len()),
+        (2, 1)
+    );
+    assert_eq!(world.memory.durable.runs[0].reason, "Superseded");
+}
+
+#[test]
+fn what_does_not_change_what_is_run_begins_nothing() {
+    let mut world = World::new(spec(1));
+    world.work();
+    world.run(0);
+    world.work();
+    world.change(|s| {
+        s["ttlSecondsAfterFinished"] = 9999.into();
+        s["cancel"] = true.into();
+        s["callbacks"] = json!([{ "url": "https://example.com/" }]);
+        s["taskRetries"] = json!({ "failure": 3, "infrastructure": 3 });
+    });
+    world.pass(300);
+    assert_eq!((world.made.len(), world.phase()), (1, TaskPhase::Succeeded));
+    world.rerun("again");
+    world.change(|s| s["cancel"] = false.into());
+    world.pass(2);
+    assert_eq!(world.made.len(), 2);
+}
+
+#[test]
+fn a_cancel_goes_to_the_agent_and_the_pod_stays() {
+    let mut world = World::new(spec(2));
+    world.work();
+    world.happen(Happens::Begin);
+    world.happen(Happens::Cancel(true));
+    let annotations = world.only_pod().metadata.annotations.clone().unwrap();
+    assert_eq!(
+        annotations.get("baton.dev/cancel").map(String::as_str),
+        Some("true")
+    );
+    world.tell(What::TaskStopping {
+        why: StopReason::Cancelled,
+    });
+    world.pass(2);
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Running, "Cancelling")
+    );
+    world.finish(Some(Cause::Cancelled { turn: 1 }));
+    world.edit_all(|pod| pod.status = Some(status("Failed", &[])));
+    world.pass(120);
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Cancelled, "Cancelled")
+    );
+    assert_eq!(world.pods.len(), 1);
+}
+
+#[test]
+fn a_cancel_that_nobody_answers_deletes_the_pod() {
+    let mut world = World::new(spec(2));
+    world.work();
+    world.happen(Happens::Begin);
+    world.happen(Happens::Cancel(true));
+    world.pass(30);
+    assert_eq!(world.phase(), TaskPhase::Running);
+    world.pass(30);
+    assert_eq!(world.phase(), TaskPhase::Cancelled);
+    assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+}
+
+#[test]
+fn what_is_cancelled_before_its_pod_never_has_one() {
+    let mut asked = spec(1);
+    asked["cancel"] = true.into();
+    let mut world = World::new(asked);
+    world.pass(10);
+    assert_eq!((world.phase(), world.made.len()), (TaskPhase::Cancelled, 0));
+}
+
+#[test]
+fn a_pod_on_a_node_without_the_agent_is_replaced_there() {
+    let mut world = World::new(spec(1));
+    world.work();
+    world.bind();
+    world.node(true, false);
+    world.pass(9);
+    assert_eq!(world.made.len(), 1);
+    world.pass(3);
+    assert_eq!(world.made.len(), 2);
+    let pod = world.only_pod();
+    assert!(pod.spec.as_ref().unwrap().init_containers.is_some());
+    assert_eq!(pod.metadata.name.as_deref(), Some("t-1"));
+    assert_eq!(world.memory.status.run, 1);
+    assert_eq!(
+        world.memory.status.pod.as_ref().unwrap().carrier,
+        Carrier::DownwardAPI
+    );
+}
+
+#[test]
+fn an_evicted_run_is_repeated_as_often_as_asked_and_after_a_while() {
+    let mut asked = spec(1);
+    asked["taskRetries"] = json!({ "infrastructure": 1 });
+    let mut world = World::new(asked);
+    world.work();
+    world.bind();
+    world.tell(What::TaskStarted);
+    world.happen(Happens::Evict);
+    world.pass(14);
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Pending, "Retrying")
+    );
+    assert_eq!(world.memory.durable.runs[0].reason, "Evicted");
+    assert_eq!(world.made.len(), 1);
+    world.pass(20);
+    assert_eq!(
+        (world.made.len(), world.memory.status.infrastructure_retries),
+        (2, 1)
+    );
+    world.bind();
+    world.happen(Happens::Evict);
+    world.pass(60);
+    assert_eq!(
+        (world.made.len(), world.phase(), world.reason()),
+        (2, TaskPhase::Failed, "Evicted")
+    );
+}
+
+#[test]
+fn a_deleted_pod_is_nobodys_cancel() {
+    let mut world = World::new(spec(1));
+    world.work();
+    world.happen(Happens::Begin);
+    world.happen(Happens::DeletePod);
+    world.finish(Some(Cause::Cancelled { turn: 1 }));
+    world.work();
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Failed, "PodDeleted")
+    );
+}
+
+#[test]
+fn a_pod_that_is_over_without_a_word_from_the_agent_tells_itself() {
+    let mut world = World::new(spec(2));
+    world.work();
+    world.bind();
+    let now = world.now;
+    world.edit_all(|pod| pod.status = Some(ended(pod, now)));
+    world.pass(9);
+    assert_eq!(world.phase(), TaskPhase::Pending);
+    world.pass(5);
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Succeeded, "Completed")
+    );
+    assert_eq!(world.memory.durable.progress, "2/2");
+}
+
+#[test]
+fn a_node_that_is_lost_ends_the_run() {
+    let mut world = World::new(spec(1));
+    world.work();
+    world.happen(Happens::Begin);
+    world.node(false, true);
+    world.pass(60);
+    assert_eq!(world.phase(), TaskPhase::Running, "it may come back");
+    world.happen(Happens::DeletePod);
+    world.pass(60);
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Failed, "NodeLost")
+    );
+}
+
+#[test]
+fn a_quota_is_waited_for() {
+    let mut world = World::new(spec(1));
+    world.refuse = true;
+    world.pass(100);
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Pending, "CreateFailed")
+    );
+    assert_eq!(world.memory.durable.message, "quota");
+    assert_eq!(world.notes.len(), 1);
+    world.refuse = false;
+    world.pass(70);
+    assert_eq!(world.made.len(), 1);
+}
+
+#[test]
+fn a_restart_finds_the_pod_that_was_made_last() {
+    let mut world = World::new(spec(1));
+    world.work();
+    assert_eq!(world.memory.durable.run, 0, "nothing is written yet");
+    world.restart();
+    world.pass(3);
+    assert_eq!((world.made.len(), world.memory.durable.run), (1, 1));
+    assert_eq!(world.memory.durable.pod.as_ref().unwrap().uid, "pod-1");
+}
+
+#[test]
+fn a_finished_task_goes_when_its_time_is_over() {
+    let mut asked = spec(1);
+    asked["ttlSecondsAfterFinished"] = 10.into();
+    let mut world = World::new(asked);
+    world.work();
+    world.run(0);
+    world.pass(8);
+    assert!(!world.deleted);
+    world.pass(5);
+    assert!(world.deleted);
+}

@@ -178,11 +178,10 @@ fn part(name: &str) -> Value {
 /// Every field is named here, so that a new one cannot be forgotten.
 #[test]
 fn a_status_with_every_field_is_kept() {
-    let at = Some(Timestamp(
-        SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
-    ));
+    let now = Timestamp(SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001));
+    let at = Some(now);
     let text = || "text".to_owned();
-    let record = Record::new(Reason::OomKilled, 137, at.unwrap());
+    let record = Record::new(Reason::OomKilled, 137, now);
     let status = TaskStatus {
         observed_generation: Some(2),
         phase: TaskPhase::TimedOut,
@@ -219,7 +218,7 @@ fn a_status_with_every_field_is_kept() {
                 reason: Reason::Error,
                 exit_code: 1,
                 delay_ms: u64::MAX,
-                at: at.unwrap(),
+                at: now,
             }],
             started_at: at,
             finished_at: at,

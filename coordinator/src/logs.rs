@@ -32,6 +32,7 @@ pub fn init(format: Option<LogFormat>, level: &str) -> Result<(), LogError> {
     });
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.init(),

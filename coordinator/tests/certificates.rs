@@ -48,16 +48,16 @@ async fn they_are_made_once_published_and_renewed() {
     let post = PostParams::default();
     let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
     namespaces.create(&post, &namespace).await.unwrap();
-    // Two webhooks, whose own fields must survive.
-    let hook = |n: u32| {
+    // Two webhooks, whose own fields must survive, and one that leads to somebody else.
+    let hook = |n: u32, service: &str| {
         json!({
             "name": format!("h{n}.baton.dev"), "sideEffects": "None", "admissionReviewVersions": ["v1"],
             "failurePolicy": "Ignore", "timeoutSeconds": 3 + n,
-            "clientConfig": {"service": {"namespace": name, "name": "nobody", "path": "/admit"}},
+            "clientConfig": {"service": {"namespace": name, "name": service, "path": "/admit"}},
             "rules": [{"apiGroups": ["none.baton.dev"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["nothings"]}]
         })
     };
-    let hooks = json!({"metadata": {"name": name}, "webhooks": [hook(1), hook(2)]});
+    let hooks = json!({"metadata": {"name": name}, "webhooks": [hook(1, "coordinator"), hook(2, "coordinator"), hook(3, "another")]});
     let hooks: ValidatingWebhookConfiguration = serde_json::from_value(hooks).unwrap();
     webhooks.create(&post, &hooks).await.unwrap();
 
@@ -97,6 +97,7 @@ async fn they_are_made_once_published_and_renewed() {
             let hooks = webhooks.get(&name).await.unwrap();
             let told = bundles(&hooks)
                 .iter()
+                .take(2)
                 .all(|b| b.as_ref().map(|b| &b.0[..]) == Some(want.as_bytes()));
             (told && got.as_ref() == Some(&want)).then_some(hooks)
         }
@@ -108,7 +109,8 @@ async fn they_are_made_once_published_and_renewed() {
         .flatten()
         .map(|h| h.timeout_seconds)
         .collect();
-    assert_eq!(timeouts, [Some(4), Some(5)]);
+    assert_eq!(timeouts, [Some(4), Some(5), Some(6)]);
+    assert_eq!(bundles(&hooks)[2], None);
 
     // What others overwrite is published again.
     let empty = Patch::Merge(json!({"data": {"ca.crt": "nobody"}}));

@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingWebhook, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -244,6 +246,13 @@ impl Keeper {
         Ok(())
     }
 
+    /// Whether a webhook leads to us: another installation's is told of another authority.
+    fn is_ours(&self, hook: &ValidatingWebhook) -> bool {
+        let service = hook.client_config.service.as_ref();
+        service
+            .is_some_and(|s| s.namespace == self.places.namespace && s.name == self.places.service)
+    }
+
     async fn publish_webhook(&self, bundle: &Bundle) -> Result<(), KeepError> {
         let name = &self.places.webhook;
         let doing = |what| api(format!("{what} ValidatingWebhookConfiguration {name}"));
@@ -261,6 +270,7 @@ impl Keeper {
             .webhooks
             .iter()
             .flatten()
+            .filter(|hook| self.is_ours(hook))
             .filter(|hook| hook.client_config.ca_bundle.as_ref() != Some(&want))
             .map(|hook| json!({"name": hook.name, "clientConfig": {"caBundle": want}}))
             .collect();

@@ -22,11 +22,12 @@ use tokio::task::JoinHandle;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+type Request = (HeaderMap, Vec<u8>);
 type Answer = dyn Fn(usize) -> StatusCode + Send + Sync;
 
 #[derive(Clone)]
 struct Seen {
-    requests: Arc<Mutex<Vec<(HeaderMap, Vec<u8>)>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
     answer: Arc<Answer>,
 }
 
@@ -53,7 +54,7 @@ impl Receiver {
 
     fn ids(&self) -> Vec<String> {
         let requests = self.seen.requests.lock().unwrap();
-        let id = |(headers, _): &(HeaderMap, _)| headers["webhook-id"].to_str().unwrap().to_owned();
+        let id = |(headers, _): &Request| headers["webhook-id"].to_str().unwrap().to_owned();
         requests.iter().map(id).collect()
     }
 }

@@ -48,7 +48,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            let _ = writeln!(std::io::stderr(), "baton-agent: {e:#}");
+            let why = cluster::explain(e.as_ref());
+            let _ = writeln!(std::io::stderr(), "baton-agent: {why}");
             ExitCode::FAILURE
         }
     }
@@ -239,7 +240,7 @@ fn target(args: &RunArgs, client: &kube::Client) -> anyhow::Result<Target> {
         token_file: args.token_file.clone(),
         ca: match &args.ca_file {
             Some(file) => CaSource::File(file.clone()),
-            None => CaSource::Map(CaMap::new(client.clone(), &args.namespace)),
+            None => CaSource::Map(Box::new(CaMap::new(client.clone(), &args.namespace))),
         },
         service: args.coordinator_address,
         patience: deliver::PATIENCE,

@@ -124,6 +124,14 @@ impl Coalescer {
             .retain(|uid, entry| entry.due.is_some() || entry.in_flight.is_some() || is_known(uid));
     }
 
+    /// Everything that waits is due now, pauses and allowance aside: this program ends.
+    pub fn hurry(&mut self, now: Instant) {
+        self.paused = None;
+        self.spent.clear();
+        let waiting = self.pods.values_mut().filter(|e| e.due.is_some());
+        waiting.for_each(|entry| entry.due = Some(now));
+    }
+
     /// A write that is due. It is in flight until [`done`](Coalescer::done) tells what came of it.
     pub fn next(&mut self, now: Instant) -> Option<Write> {
         if self.open_at(now) > now {

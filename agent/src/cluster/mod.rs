@@ -40,6 +40,9 @@ const MAX_WRITES: usize = 4;
 /// Longest that one write may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Longest that writes are waited for at the end.
+const LAST_WRITES: Duration = Duration::from_millis(1500);
+
 /// What the rest of the agent sees of this.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterView {
@@ -104,7 +107,11 @@ pub async fn run(
     loop {
         let wake = cluster.wake_at();
         tokio::select! {
-            () = &mut stop => return,
+            () = &mut stop => {
+                // What does not get there in time is written by the next life of this program.
+                let _ = tokio::time::timeout(LAST_WRITES, cluster.write_the_rest()).await;
+                return;
+            }
             event = events.next() => match event {
                 Some(event) => cluster.on_event(event),
                 None => return,
@@ -248,6 +255,15 @@ impl Cluster {
         }
     }
 
+    async fn write_the_rest(&mut self) {
+        self.writes.hurry(Instant::now());
+        self.start_writes();
+        while let Some(done) = self.under_way.join_next().await {
+            self.on_written(done);
+            self.start_writes();
+        }
+    }
+
     fn on_written(&mut self, done: Result<(Write, Written), tokio::task::JoinError>) {
         match done {
             Ok((write, written)) => self.writes.done(Instant::now(), &write.pod.uid, written),
@@ -321,7 +337,7 @@ fn now() -> Timestamp {
 }
 
 /// An error with all its causes, in one line, without those that repeat what was said.
-pub(crate) fn explain(error: &dyn std::error::Error) -> String {
+pub fn explain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

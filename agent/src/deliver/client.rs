@@ -50,7 +50,7 @@ pub enum CaSource {
     /// In a file, as PEM.
     File(PathBuf),
     /// In the cluster.
-    Map(CaMap),
+    Map(Box<CaMap>),
 }
 
 impl fmt::Debug for CaSource {

@@ -126,6 +126,17 @@ fn a_node_has_one_allowance() {
     assert!(all.pods.is_empty());
 }
 
+#[test]
+fn at_the_end_nothing_waits() {
+    let (mut all, start) = (Coalescer::default(), Instant::now());
+    for n in 0..60 {
+        all.want(start, &pod(&n.to_string()), order(1), When::Soon);
+    }
+    assert_eq!(all.next(start), None);
+    all.hurry(start);
+    assert_eq!(run(&mut all, start, start, start).len(), BURST);
+}
+
 proptest! {
     /// Whatever fails and changes, the last value of every pod is written in the end.
     #[test]

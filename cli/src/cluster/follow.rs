@@ -171,6 +171,9 @@ impl Following<'_, '_> {
                 Happened::Tick => {
                     frame += 1;
                     self.hint();
+                    if let Some(shown) = &mut self.shown {
+                        shown.begin(self.terminal);
+                    }
                 }
                 Happened::Task(task) => self.task(task)?,
                 Happened::Pod(pod) => self.pod(pod),

@@ -1,6 +1,7 @@
 //! One run of a Task as it is followed: what is shown of it, and what is known.
 
-use std::time::SystemTime;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
 
 use baton_api::status::TaskStatus;
 use baton_protocol::Timestamp;
@@ -16,6 +17,9 @@ use crate::run::shown::warn;
 use crate::run::story::Story;
 use crate::show::terminal::Terminal;
 use crate::show::text::{Look, Screen};
+
+/// How long what a step printed waits for a status that says that the step before it is over.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -43,6 +47,8 @@ pub struct Shown {
     screen: Screen,
     telling: Telling,
     gate: Gate,
+    /// When each step printed something first.
+    early: BTreeMap<u32, Instant>,
     keep: bool,
     over: bool,
 }
@@ -57,6 +63,7 @@ impl Shown {
             screen: Screen::new(&plan, wanted.look),
             telling: Telling::default(),
             gate: Gate::default(),
+            early: BTreeMap::new(),
             keep: wanted.keep,
             over: false,
             plan,
@@ -69,7 +76,7 @@ impl Shown {
             self.gate.push(notice);
         }
         self.reading.status(status);
-        self.show(terminal);
+        self.begin(terminal);
     }
 
     /// Begins to read the logs that can be read now.
@@ -95,11 +102,8 @@ impl Shown {
         let name = self.story.step(number).map_or("", |s| s.name.as_str());
         let own = format!("entrypoint: {name}: ");
         if !bytes.starts_with(own.as_bytes()) {
-            let (kind, now) = (self.reading.kind(number), Timestamp(SystemTime::now()));
-            if let Some(notice) = self.telling.printed(number, kind, now) {
-                self.gate.push(notice);
-                self.show(terminal);
-            }
+            self.early.entry(number).or_insert_with(Instant::now);
+            self.begin(terminal);
         }
         self.screen.printed(number, bytes, terminal);
         if self.keep
@@ -107,6 +111,20 @@ impl Shown {
         {
             step.log.push(bytes);
         }
+    }
+
+    /// Tells of the steps that began by what they printed, where no status did for a while or those
+    /// before them are over.
+    pub fn begin(&mut self, terminal: &mut Terminal) {
+        let now = Timestamp(SystemTime::now());
+        for (number, since) in &self.early {
+            let kind = self.reading.kind(*number);
+            let due = self.telling.is_due(*number, kind) || since.elapsed() > PATIENCE;
+            if due && let Some(notice) = self.telling.printed(*number, kind, now) {
+                self.gate.push(notice);
+            }
+        }
+        self.show(terminal);
     }
 
     fn show(&mut self, terminal: &mut Terminal) {

@@ -141,7 +141,7 @@ fn a_run_is_followed_and_its_logs_are_in_order() {
     assert_eq!(json["items"][0]["metadata"]["name"], "demo");
     let told = space.baton(&["describe", "demo"]);
     assert!(
-        told.out.contains("Pod         demo-1 on node"),
+        told.out.contains("Pod         demo-1"),
         "{}",
         told.out
     );

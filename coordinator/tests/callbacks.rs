@@ -1,5 +1,11 @@
 //! Callbacks against a real HTTP receiver.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};

@@ -1,5 +1,11 @@
 //! The coordinator's certificates against a real API server: made once, published, renewed.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

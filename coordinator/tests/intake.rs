@@ -1,5 +1,11 @@
 //! The HTTPS side over real TLS, with tokens of a real API server.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,11 @@
 //! Leader election against a real API server.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
 
 use std::time::{Duration, Instant};
 

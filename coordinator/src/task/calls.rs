@@ -251,7 +251,11 @@ fn difference(from: &TaskStatus, to: &TaskStatus) -> Value {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
     };
-    let (from, mut to) = (fields(from), fields(to));
+    let (from, mut to) = match *from == TaskStatus::default() {
+        // None was written yet: also what has its default is news.
+        true => (Map::new(), fields(to)),
+        false => (fields(from), fields(to)),
+    };
     for name in from.keys() {
         if !to.contains_key(name) {
             to.insert(name.clone(), Value::Null);

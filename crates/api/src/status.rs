@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Most earlier runs that a status keeps.
 pub const MAX_RUNS_KEPT: usize = 10;
-/// Most retries of one step that a status keeps; the newest.
+/// Most retries of one step that a status keeps; the first ones.
 pub const MAX_RETRIES_KEPT: usize = 16;
 
 /// What is known of a Task.
@@ -165,7 +165,7 @@ pub struct StepStatus {
     /// How often the command was started.
     #[serde(skip_serializing_if = "is_zero")]
     pub attempts: u32,
-    /// The attempts that failed and were repeated, the newest; at most [`MAX_RETRIES_KEPT`].
+    /// The attempts that failed and were repeated, the first ones; at most [`MAX_RETRIES_KEPT`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retries: Vec<RetryStatus>,
     /// When the first attempt's command was started.
@@ -259,7 +259,8 @@ pub struct RetryStatus {
 pub struct ResultStatus {
     /// Its name.
     pub name: String,
-    /// Its content.
+    /// Its content; nothing where it is empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub value: String,
 }
 
@@ -287,6 +288,7 @@ pub struct Condition {
     /// One word.
     pub reason: String,
     /// A sentence.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// When the status changed last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -327,7 +329,8 @@ pub struct CallbackStatus {
 pub struct RunStatus {
     /// Which, from 1.
     pub run: u32,
-    /// Its pod.
+    /// Its pod; nothing where it had none.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub pod: String,
     /// How it ended.
     pub phase: TaskPhase,

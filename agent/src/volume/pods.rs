@@ -1,27 +1,32 @@
 //! Publish, unpublish, and what a restart of this program finds.
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use baton_events::{PodRef, Told, What};
 use baton_node::{Access, Deaths, Watcher, prepare};
 use baton_protocol::Timestamp;
 use baton_protocol::layout::BIN;
 use baton_steps::{Cause, Death, Event, Outcome, Phase};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::Mutex;
 
 use super::mounts::{Found, Kubelet};
 use super::records::{Record, Records};
-use super::{Options, Publish, Request, Target, VolumeError, tools};
+use super::{DRIVER, Options, Publish, Request, Target, VolumeError, tools};
 use crate::turns::Turns;
 
 /// Longest time that the last events of a pod may take to be kept.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Files and folders of ours for each step, and for the pod.
 const OWN_FILES: (u64, u64) = (8, 32);
+/// Time that another agent of this node has to end.
+const ANOTHER: Duration = Duration::from_secs(2);
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The pods' folders on this node. Cheap to clone.
@@ -39,6 +44,8 @@ struct Inner {
     /// The folder of the tools, relative to the kubelet's.
     tools: PathBuf,
     boot: String,
+    /// No other agent serves this node as long as this is held.
+    _alone: Flock<File>,
     /// One call at a time for each pod; pods share these.
     calls: [Mutex<()>; 64],
 }
@@ -64,6 +71,7 @@ impl Volumes {
     pub fn open(options: Options, turns: Turns) -> Result<Volumes, VolumeError> {
         let kubelet = Kubelet::open(&options.kubelet_dir)?;
         let records = Records::open(&options.state_dir)?;
+        let alone = be_alone(&kubelet)?;
         let tools = tools::install(&kubelet, &options.tools_dir)?;
         let boot = fs::read_to_string(BOOT_ID)
             .map_err(|e| VolumeError::io("read the id of the boot from", BOOT_ID, e))?;
@@ -73,6 +81,7 @@ impl Volumes {
             records,
             tools,
             boot: boot.trim().to_owned(),
+            _alone: alone,
             calls: std::array::from_fn(|_| Mutex::new(())),
         };
         let inner = Arc::new(inner);
@@ -321,6 +330,34 @@ impl Inner {
     fn forget(&self, target: &Target) -> Result<(), VolumeError> {
         self.records.remove(target.uid())?;
         self.kubelet.unmount(&target.folder(), "mount")
+    }
+}
+
+/// Two agents would write the same orders and take the sockets from each other without end.
+fn be_alone(kubelet: &Kubelet) -> Result<Flock<File>, VolumeError> {
+    kubelet.make_dir(Path::new("."), "plugins", 0o750)?;
+    kubelet.make_dir(Path::new("plugins"), DRIVER, 0o755)?;
+    let path = kubelet.path(&tools::plugin_dir()).join("lock");
+    let failed = |e| VolumeError::io("lock for this agent alone", &path, e);
+    let mut open = File::options();
+    let open = open.write(true).create(true).truncate(false).mode(0o600);
+    let mut file = open.open(&path).map_err(failed)?;
+    // One that ends just now has a moment for it.
+    let until = Instant::now() + ANOTHER;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((back, Errno::EAGAIN | Errno::EINTR)) if Instant::now() < until => {
+                file = back;
+                std::thread::sleep(ANOTHER / 100);
+            }
+            Err((_, Errno::EAGAIN)) => {
+                return Err(failed(std::io::Error::other(
+                    "another agent serves this node",
+                )));
+            }
+            Err((_, e)) => return Err(failed(e.into())),
+        }
     }
 }
 

@@ -40,8 +40,6 @@ pub(super) fn install(kubelet: &Kubelet, source: &Path) -> Result<PathBuf, Volum
     let short: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
     let (plugin, name) = (plugin_dir(), format!("{PREFIX}{short}"));
     let folder = plugin.join(&name);
-    kubelet.make_dir(Path::new("."), "plugins", 0o750)?;
-    kubelet.make_dir(Path::new("plugins"), DRIVER, 0o755)?;
     if !matches!(
         kubelet.find(&plugin, &name)?,
         Found::Tmpfs {

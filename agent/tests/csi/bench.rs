@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use baton_agent::csi::{self, Plugin, proto};
 use baton_agent::turns::{Sink, Turns};
-use baton_agent::volume::{self, DRIVER, PLAN, Volumes};
+use baton_agent::volume::{self, DRIVER, PLAN, VolumeError, Volumes};
 use baton_events::{Told, What};
 use baton_protocol::layout::{self, EXIT, RESULTS};
 use baton_protocol::{Reason, Record, Timestamp};
@@ -112,19 +112,23 @@ impl Bench {
 
     pub(crate) async fn start(&self) -> Agent {
         let turns = Turns::start(self.told.clone()).unwrap();
-        let options = volume::Options {
-            kubelet_dir: self.kubelet(),
-            state_dir: self.path("state"),
-            tools_dir: self.path("tools"),
-            ..volume::Options::default()
-        };
-        let volumes = Volumes::open(options, turns.clone()).unwrap();
+        let volumes = self.open(&turns).unwrap();
         let options = csi::Options {
             kubelet_dir: self.kubelet(),
             node_name: "node".into(),
         };
         let plugin = Plugin::start(options, volumes).await.unwrap();
         Agent { plugin, turns }
+    }
+
+    pub(crate) fn open(&self, turns: &Turns) -> Result<Volumes, VolumeError> {
+        let options = volume::Options {
+            kubelet_dir: self.kubelet(),
+            state_dir: self.path("state"),
+            tools_dir: self.path("tools"),
+            ..volume::Options::default()
+        };
+        Volumes::open(options, turns.clone())
     }
 
     /// Asks the registration socket for the plugin, as the kubelet does, and says that it is taken.

@@ -100,7 +100,8 @@ fn pods_go_on_after_a_restart_and_those_that_are_gone_are_forgotten() {
             ("init 1", "init 2")
         );
         let plugin = bench.kubelet().join("plugins/csi.baton.dev");
-        assert_eq!(fs::read_dir(plugin).unwrap().count(), 2, "tools and socket");
+        let left = fs::read_dir(plugin).unwrap().count();
+        assert_eq!(left, 3, "tools, socket and lock");
 
         // Its pod is deleted while the second step has its turn.
         unpublish(&mut node, "u-1", &root).await.unwrap();
@@ -209,6 +210,9 @@ fn the_kubelet_finds_the_plugin_again_after_its_folder_was_wiped() {
         until("the socket is there again", || socket.exists()).await;
         bench.register().await;
         assert!(agent.plugin.is_alive() && agent.turns.is_alive());
+        // Another agent does not take it.
+        assert!(bench.open(&agent.turns).is_err());
+        assert!(socket.exists());
         agent.stop().await;
         assert!(!socket.exists());
     });

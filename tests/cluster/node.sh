@@ -82,6 +82,8 @@ node_mounts() { # what a node plugin's mounts must spread through is a shared mo
   local i=$1 d; d=$(node_dir "$i"); mkdir -p /var/lib/kubelet /var/log/pods /var/lib/baton
   # shellcheck disable=SC2016
   inside "mounts$i" unshare --mount --propagation private sh -ec '
+    # What the machine has there already would be found first.
+    while mountpoint -q /var/lib/kubelet; do umount -l /var/lib/kubelet; done
     mount --bind "$0/kubelet" /var/lib/kubelet && mount --make-rshared /var/lib/kubelet
     mount --bind "$0/run" /run; mount --bind "$0/pods-log" /var/log/pods; mount --bind "$0/baton" /var/lib/baton
     touch "$0/ready"; exec sleep infinity' "$d"

@@ -2,6 +2,12 @@
 //!
 //! `cargo test -p baton-agent --test csi -- --include-ignored`, as root.
 
+#![allow(
+    clippy::unwrap_used, // the helpers beside the tests are tests too
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 mod bench;
 mod life;
 mod wrong;

@@ -2,6 +2,9 @@
 //! with `KUBECONFIG` set and the Task's definition installed. Where no coordinator runs, the tests
 //! play it.
 
+// A test fails by panicking, in its helpers too.
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
 mod played;
 
 use std::process::{Child, Command, Output, Stdio};
@@ -140,11 +143,7 @@ fn a_run_is_followed_and_its_logs_are_in_order() {
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["items"][0]["metadata"]["name"], "demo");
     let told = space.baton(&["describe", "demo"]);
-    assert!(
-        told.out.contains("Pod         demo-1"),
-        "{}",
-        told.out
-    );
+    assert!(told.out.contains("Pod         demo-1"), "{}", told.out);
 
     // Applied once more, what is over runs again; the first run's logs stay as long as its pod.
     let again = space.with_run(

@@ -101,7 +101,8 @@ impl Caller {
                     ..DeleteParams::default()
                 };
                 let left = match pods.delete(&name, &params).await {
-                    Ok(answer) => answer.left().map(Box::new),
+                    // Without a grace period it is gone with the answer.
+                    Ok(answer) => answer.left().filter(|_| grace != Some(0)).map(Box::new),
                     Err(e) if is_gone(&e) => None,
                     Err(e) => return Err(e),
                 };

@@ -223,6 +223,15 @@ impl Controller {
         self.enqueue(owner);
     }
 
+    /// Takes a pod as an answer shows it; not one whose end the watch told in between.
+    fn renew_pod(&mut self, pod: Pod) {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let known = owner(&pod).and_then(|owner| self.pods.get(&owner)?.get(name));
+        if known.is_some_and(|k| k.metadata.uid == pod.metadata.uid) {
+            self.put_pod(trimmed(pod));
+        }
+    }
+
     fn drop_pod(&mut self, owner: &str, name: &str, uid: Option<&str>) {
         if let Some(pods) = self.pods.get_mut(owner)
             && pods
@@ -548,13 +557,13 @@ impl Controller {
             } => {
                 memory.went_well();
                 match left {
-                    Some(left) => self.put_pod(trimmed(*left)),
+                    Some(left) => self.renew_pod(*left),
                     None => self.drop_pod(uid, &name, Some(&pod)),
                 }
             }
             Done::Annotated(pod) => {
                 memory.went_well();
-                self.put_pod(trimmed(pod));
+                self.renew_pod(pod);
             }
             Done::NoPod { name, uid: pod } => self.drop_pod(uid, &name, Some(&pod)),
             Done::Wrote(status, task) => {

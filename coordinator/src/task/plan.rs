@@ -151,7 +151,8 @@ fn adopt(memory: &mut Memory, seen: &Seen<'_>, now: Timestamp) {
         let origin = meta.annotations.as_ref()?.get(ORIGIN_ANNOTATION)?;
         let origin: Origin = serde_json::from_str(origin).ok()?;
         let ours = meta.name.as_deref() == Some(&*pod_name(&seen.task.name, run));
-        let wanted = origin.is_wanted(seen.task) && meta.deletion_timestamp.is_none();
+        let is_going = meta.deletion_timestamp.is_some() || meta.uid == memory.deleted;
+        let wanted = origin.is_wanted(seen.task) && !is_going;
         (ours && wanted && run > 0).then_some((run, origin, pod))
     });
     let Some((run, origin, pod)) = found.max_by_key(|(run, ..)| *run) else {

@@ -236,6 +236,17 @@ impl World {
         }
     }
 
+    /// Does one thing that is to be done now, and gives it.
+    fn next(&mut self) -> Option<Op> {
+        let seen = Seen {
+            task: &self.view,
+            pods: &self.pods,
+            cluster: &self.cluster,
+            settings: &self.settings,
+        };
+        plan(&mut self.memory, &seen, self.now).op
+    }
+
     fn restart(&mut self) {
         self.memory = Memory::new(self.memory.durable.clone());
     }

@@ -289,3 +289,20 @@ fn a_finished_task_goes_when_its_time_is_over() {
     world.pass(5);
     assert!(world.deleted);
 }
+
+#[test]
+fn a_pod_that_was_told_to_go_is_not_taken_up_again() {
+    let mut world = World::new(spec(1));
+    world.work();
+    world.bind();
+    world.node(true, false);
+    world.pass(9);
+    world.now = later(world.now, Duration::from_secs(2));
+    assert!(matches!(world.next(), Some(Op::DeletePod { .. })));
+    // The watch has not told yet that it is gone.
+    world.next();
+    assert_eq!(world.memory.status.pod.as_ref().unwrap().uid, "");
+    world.pods.clear();
+    world.work();
+    assert_eq!(world.made.len(), 2);
+}

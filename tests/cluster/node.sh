@@ -18,7 +18,7 @@ of_cgroup() { # the processes of a node's pods
   done | sort -u
 }
 node_conf() {
-  local i=$1 d c; d=$(node_dir "$i"); mkdir -p "$d"/{cni,kubelet,run,pods-log,baton}
+  local i=$1 d c; d=$(node_dir "$i"); mkdir -p "$d"/{cni,lib/kubelet,run,pods-log}
   cat >"$d/cni/10-bridge.conflist" <<J
 {"cniVersion":"0.4.0","name":"pods$i","plugins":[
  {"type":"bridge","bridge":"pods$i","isGateway":true,"ipMasq":false,"hairpinMode":true,
@@ -79,13 +79,15 @@ Y
   for c in cpus mems; do [ ! -f "/sys/fs/cgroup/cpuset/cpuset.$c" ] || cat /sys/fs/cgroup/cpuset/cpuset.$c >"/sys/fs/cgroup/cpuset/$NAME-node$i/cpuset.$c"; done
 }
 node_mounts() { # what a node plugin's mounts must spread through is a shared mount
-  local i=$1 d; d=$(node_dir "$i"); mkdir -p /var/lib/kubelet /var/log/pods /var/lib/baton
+  local i=$1 d; d=$(node_dir "$i"); mkdir -p /var/log/pods
+  # /var/lib is the node's own, with nothing of the machine's below it: a kubelet folder that is mounted
+  # there already would be found first, and a mount ends when somebody removes the folder it is on.
   # shellcheck disable=SC2016
   inside "mounts$i" unshare --mount --propagation private sh -ec '
-    # What the machine has there already would be found first.
     while mountpoint -q /var/lib/kubelet; do umount -l /var/lib/kubelet; done
-    mount --bind "$0/kubelet" /var/lib/kubelet && mount --make-rshared /var/lib/kubelet
-    mount --bind "$0/run" /run; mount --bind "$0/pods-log" /var/log/pods; mount --bind "$0/baton" /var/lib/baton
+    mount --bind "$0/lib" /var/lib
+    mount --bind /var/lib/kubelet /var/lib/kubelet && mount --make-rshared /var/lib/kubelet
+    mount --bind "$0/run" /run; mount --bind "$0/pods-log" /var/log/pods
     touch "$0/ready"; exec sleep infinity' "$d"
   wait_for 10 "node$i's mounts" test -f "$d/ready"
 }

@@ -13,12 +13,11 @@ run() { # run NAME command...: in the background, with a pid file and a log
   echo $! >"$STATE/$name.pid"
 }
 halt() { # halt NAME [SIGNAL]
-  local pid group=
-  case $1 in apiserver) group=- ;; esac # with the shell that keeps it
+  local pid
   if alive "$1"; then
-    pid=$(cat "$STATE/$1.pid"); kill "-${2:-TERM}" -- "$group$pid" 2>/dev/null || true
+    pid=$(cat "$STATE/$1.pid"); kill "-${2:-TERM}" "$pid" 2>/dev/null || true
     for _ in $(seq 200); do lives "$pid" || break; sleep 0.05; done
-    kill -KILL -- "$group$pid" 2>/dev/null || true
+    kill -KILL "$pid" 2>/dev/null || true
   fi
   rm -f "$STATE/$1.pid"
 }
@@ -98,11 +97,7 @@ part_etcd() {
     --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster default=http://127.0.0.1:2380 --unsafe-no-fsync
 }
 part_apiserver() {
-  # Kubernetes 1.20 built by Go 1.19 crashes once in a while; as on other machines, it is started again.
-  # shellcheck disable=SC2016
-  inside apiserver bash -c 'trap "kill \$child; wait \$child; exit" TERM
-    while :; do "$@" & child=$!; wait $child || true; echo "kube-apiserver ended, and is started again"; sleep 0.5; done' \
-    kept "$BIN/kube-apiserver" --etcd-servers http://127.0.0.1:2379 --bind-address 0.0.0.0 --secure-port 6443 \
+  inside apiserver "$BIN/kube-apiserver" --etcd-servers http://127.0.0.1:2379 --bind-address 0.0.0.0 --secure-port 6443 \
     --advertise-address "$API" --service-cluster-ip-range "$SERVICES" --authorization-mode Node,RBAC --allow-privileged=true \
     --client-ca-file "$STATE/pki/ca.crt" --tls-cert-file "$STATE/pki/apiserver.crt" --tls-private-key-file "$STATE/pki/apiserver.key" \
     --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$STATE/pki/sa.pub" --service-account-signing-key-file "$STATE/pki/sa.key" \

@@ -119,8 +119,18 @@ impl Namespace {
         })
     }
 
-    /// The log of one container of a pod.
+    /// The log of one container of a pod, whole: once the container is over, which the kubelet says
+    /// up to a second or two after the Task's end.
     pub fn log(&self, pod: &str, container: &str) -> String {
+        let over = |pod: &Value| {
+            let statuses = pod["status"]["containerStatuses"].as_array();
+            statuses.is_some_and(|all| {
+                all.iter()
+                    .any(|c| c["name"] == container && c["state"]["terminated"].is_object())
+            })
+        };
+        let limit = Duration::from_secs(30);
+        self.wait("pod", pod, limit, &format!("{container} is over"), over);
         self.kubectl(&["logs", pod, "-c", container])
             .success("logs")
     }

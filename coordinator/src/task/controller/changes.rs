@@ -1,0 +1,218 @@
+//! What watches tell: Tasks, pods and nodes come, change and go.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::Controller;
+use super::entry::Entry;
+use crate::task::object::{TaskObject, TaskView};
+use crate::task::watches::{Change, Kind, Scope, Thing, trimmed};
+
+impl Controller {
+    /// Takes what a watch tells.
+    pub(in crate::task) fn change(&mut self, scope: Scope, change: Change) {
+        match change {
+            Change::Put(thing) => {
+                let id = self.put(thing);
+                if let (Some(list), Some(id)) = (self.lists.get_mut(&scope), id) {
+                    list.insert(id);
+                }
+            }
+            Change::Gone(thing) => self.gone(thing),
+            Change::ListBegins => {
+                self.lists.insert(scope, BTreeSet::new());
+            }
+            Change::ListEnds => {
+                let list = self.lists.remove(&scope).unwrap_or_default();
+                self.keep(&scope, &list);
+                if self.unsynced.remove(&scope) && self.is_synced() {
+                    let all: Vec<_> = self.tasks.keys().cloned().collect();
+                    all.into_iter().for_each(|uid| self.enqueue(uid));
+                }
+            }
+        }
+    }
+
+    /// Gives the UID, or the name where that is what it is kept by.
+    fn put(&mut self, thing: Thing) -> Option<String> {
+        match thing {
+            Thing::Task(task) => {
+                let uid = task.metadata.uid.clone()?;
+                self.put_task(&uid, &task);
+                Some(uid)
+            }
+            Thing::Pod(pod) => {
+                let uid = pod.metadata.uid.clone();
+                self.put_pod(pod);
+                uid
+            }
+            Thing::Node(node) => {
+                self.cluster.put_node(&node);
+                node.metadata.name
+            }
+            Thing::Drivers(node) => {
+                self.cluster.put_drivers(&node);
+                node.metadata.name
+            }
+        }
+    }
+
+    pub(super) fn put_task(&mut self, uid: &str, task: &TaskObject) {
+        match self.tasks.get_mut(uid) {
+            Some(entry) => {
+                if is_older(
+                    task.metadata.resource_version.as_deref(),
+                    &entry.view.resource_version,
+                ) {
+                    return;
+                }
+                entry.view = TaskView::read(task, Some(&entry.view));
+            }
+            None => {
+                self.tasks.insert(uid.to_owned(), Entry::new(task));
+                self.index(uid);
+                self.tell_again(uid);
+            }
+        }
+        self.enqueue(uid.to_owned());
+    }
+
+    pub(super) fn put_pod(&mut self, pod: Arc<Pod>) {
+        let (Some(owner), Some(name)) = (owner(&pod), pod.metadata.name.clone()) else {
+            return;
+        };
+        let pods = self.pods.entry(owner.clone()).or_default();
+        let known = pods.get(&name);
+        let version = |p: &Pod| p.metadata.resource_version.clone().unwrap_or_default();
+        if known.is_some_and(|k| is_older(Some(&version(&pod)), &version(k))) {
+            return;
+        }
+        pods.insert(name, pod);
+        self.enqueue(owner);
+    }
+
+    /// Takes a pod as an answer shows it; not one whose end the watch told in between.
+    pub(super) fn renew_pod(&mut self, pod: Pod) {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let known = owner(&pod).and_then(|owner| self.pods.get(&owner)?.get(name));
+        if known.is_some_and(|k| k.metadata.uid == pod.metadata.uid) {
+            self.put_pod(trimmed(pod));
+        }
+    }
+
+    pub(super) fn drop_pod(&mut self, owner: &str, name: &str, uid: Option<&str>) {
+        if let Some(pods) = self.pods.get_mut(owner)
+            && pods
+                .get(name)
+                .is_some_and(|p| p.metadata.uid.as_deref() == uid)
+        {
+            pods.remove(name);
+            if pods.is_empty() {
+                self.pods.remove(owner);
+            }
+            self.enqueue(owner.to_owned());
+        }
+    }
+
+    fn gone(&mut self, thing: Thing) {
+        match thing {
+            Thing::Task(task) => {
+                if let Some(uid) = &task.metadata.uid {
+                    self.drop_task(uid);
+                }
+            }
+            Thing::Pod(pod) => {
+                if let (Some(owner), Some(name)) = (owner(&pod), &pod.metadata.name) {
+                    self.drop_pod(&owner, name, pod.metadata.uid.as_deref());
+                }
+            }
+            Thing::Node(node) => {
+                self.cluster
+                    .drop_node(&node.metadata.name.unwrap_or_default());
+            }
+            Thing::Drivers(node) => {
+                self.cluster
+                    .drop_drivers(&node.metadata.name.unwrap_or_default());
+            }
+        }
+    }
+
+    fn drop_task(&mut self, uid: &str) {
+        let Some(entry) = self.tasks.remove(uid) else {
+            return;
+        };
+        // What is told of it is of nobody's concern any more.
+        self.batches.release(entry.awaiting);
+        self.batches.release(entry.writing);
+        if let Some(at) = entry.timer {
+            self.timers.remove(&(at, uid.to_owned()));
+        }
+        if let Some(pod) = entry.pod {
+            self.by_pod.remove(&pod);
+        }
+        if let Some(phase) = entry.phase {
+            self.count(phase, false);
+        }
+    }
+
+    /// What a new list does not have is gone.
+    fn keep(&mut self, scope: &Scope, list: &BTreeSet<String>) {
+        let here = |namespace: &str| scope.namespace.as_deref().is_none_or(|n| n == namespace);
+        match scope.kind {
+            Kind::Node => self.cluster.keep_nodes(list),
+            Kind::Drivers => self.cluster.keep_drivers(list),
+            Kind::Task => {
+                let gone: Vec<_> = self
+                    .tasks
+                    .iter()
+                    .filter(|(uid, e)| here(&e.view.namespace) && !list.contains(*uid))
+                    .map(|(uid, _)| uid.clone())
+                    .collect();
+                gone.iter().for_each(|uid| self.drop_task(uid));
+            }
+            Kind::Pod => {
+                let of = |pod: &Pod| pod.metadata.namespace.clone().unwrap_or_default();
+                let gone: Vec<_> = self
+                    .pods
+                    .iter()
+                    .flat_map(|(owner, pods)| {
+                        pods.iter().map(move |(name, pod)| (owner, name, pod))
+                    })
+                    .filter(|(_, _, pod)| here(&of(pod)))
+                    .filter(|(_, _, pod)| {
+                        pod.metadata
+                            .uid
+                            .as_ref()
+                            .is_none_or(|uid| !list.contains(uid))
+                    })
+                    .map(|(owner, name, pod)| {
+                        (owner.clone(), name.clone(), pod.metadata.uid.clone())
+                    })
+                    .collect();
+                for (owner, name, uid) in gone {
+                    self.drop_pod(&owner, &name, uid.as_deref());
+                }
+            }
+        }
+    }
+}
+
+/// The UID of the Task that owns a pod.
+fn owner(pod: &Pod) -> Option<String> {
+    let owners = pod.metadata.owner_references.as_deref()?;
+    let owner = owners.iter().find(|o| {
+        o.controller == Some(true) && o.kind == "Task" && o.api_version.starts_with("baton.dev/")
+    })?;
+    Some(owner.uid.clone())
+}
+
+/// Whether a version is older than one that is known. Versions that are no numbers are as new.
+fn is_older(version: Option<&str>, known: &str) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    match (version.and_then(number), number(known)) {
+        (Some(version), Some(known)) => version < known,
+        _ => false,
+    }
+}

@@ -1,0 +1,85 @@
+//! What callbacks are told of a Task, and how far they came.
+
+use std::time::Duration;
+
+use baton_protocol::Timestamp;
+
+use super::{AGAIN, Controller};
+use crate::callbacks::{Progress, Story};
+use crate::task::memory::later;
+use crate::task::object::now;
+use crate::task::story::story;
+
+/// How long ago a run may have ended whose callbacks are told again after a restart that knows nothing
+/// of them.
+const TOLD_AGAIN: Duration = Duration::from_secs(3600);
+
+impl Controller {
+    /// Takes how far callbacks came.
+    pub(in crate::task) fn progress(&mut self, progress: Progress) {
+        if let Some(entry) = self.tasks.get_mut(&progress.task) {
+            entry.memory.take_progress(progress.run, progress.callbacks);
+            self.enqueue(progress.task);
+        }
+    }
+
+    /// Tells the callbacks of a Task that was not seen before what they may not know yet.
+    pub(super) fn tell_again(&mut self, uid: &str) {
+        let Some(entry) = self.tasks.get(uid) else {
+            return;
+        };
+        let status = &entry.memory.durable;
+        let recent = |at: Timestamp| now().since(at) < TOLD_AGAIN;
+        let is_settled = status.phase.is_over()
+            && match status.callbacks.as_slice() {
+                [] => !status.finished_at.is_some_and(recent),
+                some => some.iter().all(|c| c.waiting == 0),
+            };
+        if !is_settled {
+            self.tell(uid);
+        }
+    }
+
+    /// Hands the story over, where it is longer than it was or is for others.
+    pub(super) fn tell(&mut self, uid: &str) {
+        let Some(entry) = self.tasks.get_mut(uid) else {
+            return;
+        };
+        let status = &entry.memory.durable;
+        let events = story(&entry.view.name, status);
+        let told = (status.run, entry.view.generation, events.len());
+        if events.is_empty() || told == entry.told {
+            entry.untold = false;
+            return;
+        }
+        let spec = entry.view.spec.as_ref().ok();
+        let story = Story {
+            task: uid.to_owned(),
+            namespace: entry.view.namespace.clone(),
+            name: entry.view.name.clone(),
+            run: status.run,
+            sinks: spec.map(|s| s.spec().callbacks.clone()).unwrap_or_default(),
+            events,
+            known: entry.memory.status.callbacks.clone(),
+        };
+        entry.untold = self.stories.try_send(story).is_err();
+        if entry.untold {
+            self.enqueue_later(uid);
+        } else {
+            entry.told = told;
+        }
+    }
+
+    fn enqueue_later(&mut self, uid: &str) {
+        let Some(entry) = self.tasks.get_mut(uid) else {
+            return;
+        };
+        let at = later(now(), AGAIN);
+        if entry.timer.is_none_or(|known| known > at) {
+            if let Some(known) = entry.timer.replace(at) {
+                self.timers.remove(&(known, uid.to_owned()));
+            }
+            self.timers.insert((at, uid.to_owned()));
+        }
+    }
+}

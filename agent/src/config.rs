@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::logs::LogFormat;
+use baton_daemon::logs::{self, LogFormat};
 
 /// The node agent of Baton: CSI node plugin, step order, events.
 #[derive(Debug, Parser)]
@@ -112,7 +112,7 @@ pub struct RunArgs {
     #[arg(
         long,
         env = "BATON_LOG_LEVEL",
-        default_value = "info,kube_client=off,kube_runtime=off",
+        default_value = logs::DEFAULT_LEVEL,
         value_name = "FILTER"
     )]
     pub log_level: String,

@@ -12,7 +12,6 @@ pub mod cluster;
 pub mod config;
 pub mod csi;
 pub mod deliver;
-pub mod logs;
 pub mod metrics;
 pub mod server;
 pub mod status;

@@ -1,20 +1,16 @@
 //! What the agent counts, for Prometheus.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use baton_daemon::calls::CountCalls;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tower::{Layer, Service};
 
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -27,12 +23,6 @@ const HAND_OFF_BUCKETS: [f64; 14] = [
 type Fraction = Gauge<f64, AtomicU64>;
 
 /// A call of the API server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Call {
-    verb: &'static str,
-    code: u16,
-}
-
 /// How something ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -53,7 +43,7 @@ pub struct Metrics {
     pods: Family<Carrier, Gauge>,
     deliveries: Family<Outcome, Counter>,
     events: Family<Outcome, Counter>,
-    api_calls: Family<Call, Counter>,
+    api_calls: CountCalls,
     spool_events: Gauge,
     spool_bytes: Gauge,
     spool_oldest_seconds: Fraction,
@@ -117,7 +107,7 @@ impl Metrics {
             pods: Family::default(),
             deliveries: Family::default(),
             events: Family::default(),
-            api_calls: Family::default(),
+            api_calls: CountCalls::default(),
             spool_events: Gauge::default(),
             spool_bytes: Gauge::default(),
             spool_oldest_seconds: Gauge::default(),
@@ -150,11 +140,7 @@ impl Metrics {
             "Events, by what became of them",
             self.events.clone(),
         );
-        registry.register(
-            "api_calls",
-            "Calls of the API server, by verb and code; code 0 where there was no answer",
-            self.api_calls.clone(),
-        );
+        self.api_calls.register(&mut registry);
         registry.register(
             "spool_events",
             "Events that wait for the coordinator",
@@ -240,76 +226,13 @@ impl Metrics {
 
     /// A layer for a Kubernetes client that counts its calls.
     pub fn layer(&self) -> CountCalls {
-        CountCalls {
-            calls: self.api_calls.clone(),
-        }
+        self.api_calls.clone()
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Metrics::new()
-    }
-}
-
-/// Counts the calls that pass through it.
-#[derive(Debug, Clone)]
-pub struct CountCalls {
-    calls: Family<Call, Counter>,
-}
-
-impl<S> Layer<S> for CountCalls {
-    type Service = Counted<S>;
-
-    fn layer(&self, inner: S) -> Counted<S> {
-        Counted {
-            inner,
-            calls: self.calls.clone(),
-        }
-    }
-}
-
-/// A service whose calls are counted.
-#[derive(Debug, Clone)]
-pub struct Counted<S> {
-    inner: S,
-    calls: Family<Call, Counter>,
-}
-
-impl<S, A, B> Service<Request<A>> for Counted<S>
-where
-    S: Service<Request<A>, Response = Response<B>>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<A>) -> Self::Future {
-        let verb = verb(request.method(), request.uri().query());
-        let calls = self.calls.clone();
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let answer = answer.await;
-            let code = answer.as_ref().map_or(0, |r| r.status().as_u16());
-            calls.get_or_create(&Call { verb, code }).inc();
-            answer
-        })
-    }
-}
-
-fn verb(method: &Method, query: Option<&str>) -> &'static str {
-    let watches = query.is_some_and(|q| q.split('&').any(|p| p == "watch=true"));
-    match method.as_str() {
-        "GET" if watches => "watch",
-        "GET" => "get",
-        "POST" => "create",
-        "PATCH" => "patch",
-        _ => "other",
     }
 }
 
@@ -343,13 +266,5 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
-    }
-
-    #[test]
-    fn watches_are_told_from_reads() {
-        let get = |query| verb(&Method::GET, query);
-        assert_eq!(get(Some("limit=5&watch=true")), "watch");
-        assert_eq!(get(Some("fieldSelector=watch")), "get");
-        assert_eq!(verb(&Method::PATCH, None), "patch");
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::Parser;
 
 use crate::callbacks::guard::Allowed;
-use crate::logs::LogFormat;
+use baton_daemon::logs::{self, LogFormat};
 
 /// Turns Tasks into pods, takes in what the agents tell, and tells receivers what happened.
 ///
@@ -64,7 +64,7 @@ pub struct Config {
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
     /// What is logged, as RUST_LOG takes it
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = logs::DEFAULT_LEVEL)]
     pub log_level: String,
 }
 

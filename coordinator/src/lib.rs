@@ -12,7 +12,6 @@ pub mod callbacks;
 pub mod config;
 pub mod inbox;
 pub mod lease;
-pub mod logs;
 pub mod metrics;
 pub mod process;
 pub mod server;

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use baton_coordinator::config::Config;
-use baton_coordinator::{logs, process};
+use baton_coordinator::process;
+use baton_daemon::logs;
 use clap::Parser;
 
 fn main() -> ExitCode {

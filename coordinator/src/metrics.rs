@@ -1,29 +1,19 @@
 //! What the coordinator counts, for Prometheus.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
-use http::{Method, Request, Response};
+use baton_daemon::calls::CountCalls;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use tower::{Layer, Service};
 
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A call of the API server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Call {
-    verb: &'static str,
-    code: u16,
-}
-
 /// How Tasks stand.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Phase {
@@ -40,7 +30,7 @@ struct Outcome {
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
-    api_calls: Family<Call, Counter>,
+    api_calls: CountCalls,
     tasks: Family<Phase, Gauge>,
     batches: Family<Outcome, Counter>,
     events: Family<Outcome, Counter>,
@@ -91,7 +81,7 @@ impl Metrics {
     pub fn new() -> Metrics {
         let metrics = Metrics {
             registry: Arc::default(),
-            api_calls: Family::default(),
+            api_calls: CountCalls::default(),
             tasks: Family::default(),
             batches: Family::default(),
             events: Family::default(),
@@ -110,11 +100,7 @@ impl Metrics {
 
     fn register(&self) {
         let mut registry = Registry::with_prefix("baton_coordinator");
-        registry.register(
-            "api_calls",
-            "Calls of the API server, by verb and code; code 0 where there was no answer",
-            self.api_calls.clone(),
-        );
+        self.api_calls.register(&mut registry);
         registry.register("tasks", "Tasks, by phase", self.tasks.clone());
         registry.register(
             "intake_batches",
@@ -222,9 +208,7 @@ impl Metrics {
 
     /// A layer for a Kubernetes client that counts its calls.
     pub fn layer(&self) -> CountCalls {
-        CountCalls {
-            calls: self.api_calls.clone(),
-        }
+        self.api_calls.clone()
     }
 }
 
@@ -234,104 +218,9 @@ impl Default for Metrics {
     }
 }
 
-/// Counts the calls that pass through it.
-#[derive(Debug, Clone)]
-pub struct CountCalls {
-    calls: Family<Call, Counter>,
-}
-
-impl<S> Layer<S> for CountCalls {
-    type Service = Counted<S>;
-
-    fn layer(&self, inner: S) -> Counted<S> {
-        Counted {
-            inner,
-            calls: self.calls.clone(),
-        }
-    }
-}
-
-/// A service whose calls are counted.
-#[derive(Debug, Clone)]
-pub struct Counted<S> {
-    inner: S,
-    calls: Family<Call, Counter>,
-}
-
-impl<S, A, B> Service<Request<A>> for Counted<S>
-where
-    S: Service<Request<A>, Response = Response<B>>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<A>) -> Self::Future {
-        let verb = verb(request.method(), request.uri().query());
-        let calls = self.calls.clone();
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let answer = answer.await;
-            let code = answer.as_ref().map_or(0, |r| r.status().as_u16());
-            calls.get_or_create(&Call { verb, code }).inc();
-            answer
-        })
-    }
-}
-
-fn verb(method: &Method, query: Option<&str>) -> &'static str {
-    let watches = query.is_some_and(|q| q.split('&').any(|p| p == "watch=true"));
-    match method.as_str() {
-        "GET" if watches => "watch",
-        "GET" => "get",
-        "POST" => "create",
-        "PUT" => "update",
-        "PATCH" => "patch",
-        "DELETE" => "delete",
-        _ => "other",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tower::ServiceExt;
-
-    #[tokio::test]
-    async fn calls_are_counted_by_verb_and_code() {
-        let metrics = Metrics::new();
-        let server = tower::service_fn(|request: Request<()>| async move {
-            let code = if request.method() == Method::PUT {
-                409
-            } else {
-                200
-            };
-            Response::builder().status(code).body(())
-        });
-        let service = metrics.layer().layer(server);
-        for (method, uri) in [
-            ("GET", "/api/v1/pods?watch=true"),
-            ("GET", "/api/v1/pods?limit=5"),
-            ("PUT", "/x"),
-            ("PUT", "/x"),
-        ] {
-            let request = Request::builder().method(method).uri(uri).body(()).unwrap();
-            service.clone().oneshot(request).await.unwrap();
-        }
-        let text = metrics.text();
-        for line in [
-            "baton_coordinator_api_calls_total{verb=\"watch\",code=\"200\"} 1",
-            "baton_coordinator_api_calls_total{verb=\"get\",code=\"200\"} 1",
-            "baton_coordinator_api_calls_total{verb=\"update\",code=\"409\"} 2",
-        ] {
-            assert!(text.contains(line), "{line} is not in\n{text}");
-        }
-    }
 
     #[test]
     fn what_happened_is_told() {

@@ -5,6 +5,10 @@ use std::io::IsTerminal;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
+/// What is logged where nothing else is asked for. The Kubernetes client is left out: it logs every
+/// attempt to reach a server that is away.
+pub const DEFAULT_LEVEL: &str = "info,kube_client=off,kube_runtime=off";
+
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -32,6 +36,7 @@ pub fn init(format: Option<LogFormat>, level: &str) -> Result<(), LogError> {
     });
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.init(),

@@ -167,7 +167,7 @@ mod tests {
         for line in [
             "baton_api_calls_total{verb=\"watch\",resource=\"pods\",code=\"200\"} 1",
             "baton_api_calls_total{verb=\"get\",resource=\"pods\",code=\"200\"} 1",
-            "baton_api_calls_total{verb=\"update\",resource=\"other\",code=\"409\"} 2",
+            "baton_api_calls_total{verb=\"update\",resource=\"tasks\",code=\"409\"} 2",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -1,9 +1,13 @@
 //! `baton logs`.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use baton_api::status::TaskStatus;
 use baton_steps::Plan;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use kube::runtime::wait::await_condition;
 
 use super::act::get;
 use super::connect::Cluster;
@@ -16,6 +20,9 @@ use crate::args;
 use crate::run::shown::look;
 use crate::show::terminal::Terminal;
 use crate::show::text::Look;
+
+/// How long a pod's status may be behind its Task's.
+const LAG: Duration = Duration::from_secs(5);
 
 /// Prints logs, and gives the exit code.
 pub(super) async fn logs(args: &args::Logs, terminal: &mut Terminal) -> Result<i32, ClusterError> {
@@ -71,6 +78,10 @@ async fn print(
             "pod {name} of run {run} is gone, and its logs with it{}",
             also(status, run)
         )));
+    };
+    let pod = match earlier {
+        None => caught_up(&pods, pod, status).await,
+        Some(_) => pod,
     };
     let plan = match earlier {
         None => states::plan(&task.spec, status),
@@ -151,6 +162,33 @@ fn also(status: &TaskStatus, than: u32) -> String {
         true => String::new(),
         false => format!("\n  other runs (--run): {}", runs.join(", ")),
     }
+}
+
+/// The pod, once its status knows the containers that ran by the Task's: it comes a moment later.
+async fn caught_up(pods: &Api<Pod>, pod: Pod, status: &TaskStatus) -> Pod {
+    let ran = status.steps.iter().filter(|s| s.attempts > 0);
+    let ran: BTreeSet<_> = ran.map(|s| s.name.clone()).collect();
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let knows = move |pod: Option<&Pod>| pod.is_none_or(|pod| !waits(pod, &ran));
+    if knows(Some(&pod)) {
+        return pod;
+    }
+    match tokio::time::timeout(LAG, await_condition(pods.clone(), &name, knows)).await {
+        Ok(Ok(Some(now))) => now,
+        _ => pod,
+    }
+}
+
+/// Whether one of these containers has not begun, by the pod's status.
+fn waits(pod: &Pod, names: &BTreeSet<String>) -> bool {
+    let statuses = pod.status.as_ref();
+    let statuses = statuses.and_then(|s| s.container_statuses.as_deref());
+    let begun = statuses.into_iter().flatten().filter(|s| {
+        let state = s.state.as_ref();
+        state.is_some_and(|s| s.running.is_some() || s.terminated.is_some())
+    });
+    let begun: BTreeSet<_> = begun.map(|s| s.name.as_str()).collect();
+    names.iter().any(|name| !begun.contains(name.as_str()))
 }
 
 /// The names of a pod's containers.

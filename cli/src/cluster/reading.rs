@@ -114,7 +114,9 @@ impl Reading {
             if step_over && *log.standing.borrow() == Standing::Running {
                 log.stands(Standing::Ended);
             }
-            let never = self.pod_known && *log.standing.borrow() == Standing::Waiting;
+            // The pod's status comes later than the Task's: a step that ran has a log.
+            let never =
+                self.pod_known && step.attempts == 0 && *log.standing.borrow() == Standing::Waiting;
             let silent = step.state == StepPhase::NotRun || never;
             if step_over && silent && log.state == State::New {
                 log.state = State::Done;
@@ -207,5 +209,37 @@ impl Drop for Log {
         if let Some(task) = &self.task {
             task.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_api::status::{PodStatusRef, StepStatus, TaskPhase};
+
+    #[test]
+    fn a_step_that_ran_has_a_log_though_the_pods_status_is_behind() {
+        let plan = Plan::of_steps(["ran", "skipped"].map(str::to_owned));
+        let mut reading = Reading::new(&plan, &[], true);
+        let step = |number, attempts| StepStatus {
+            number,
+            attempts,
+            state: StepPhase::Succeeded,
+            ..StepStatus::default()
+        };
+        let status = TaskStatus {
+            phase: TaskPhase::Succeeded,
+            pod: Some(PodStatusRef {
+                name: "p".to_owned(),
+                ..PodStatusRef::default()
+            }),
+            steps: vec![step(1, 1), step(2, 0)],
+            ..TaskStatus::default()
+        };
+        reading.pod(Some(&Pod::default()));
+        reading.status(&status);
+        assert_eq!(reading.to_come(), BTreeSet::from([1]));
+        reading.skip_waiting();
+        assert!(reading.to_come().is_empty());
     }
 }

@@ -24,6 +24,8 @@ const MAX_WARNING: usize = 500;
 const MAX_MISSING: usize = 64;
 /// The reason of a step that ended without saying why.
 pub(super) const ERROR: &str = "Error";
+/// The reason of a run that was lost with its node, or with what its node kept of it.
+pub(super) const NODE_LOST: &str = "NodeLost";
 
 /// The steps of a run before its beginning.
 pub fn steps(plan: &Plan) -> Vec<StepStatus> {
@@ -195,6 +197,8 @@ fn death_word(how: &Death) -> &str {
             if is_word { head } else { "NeverStarted" }
         }
         Death::Unresponsive => "Unresponsive",
+        // Its disk or its pods' folders were lost, as they are with a node.
+        Death::FolderLost => NODE_LOST,
         _ => ERROR,
     }
 }
@@ -321,14 +325,20 @@ fn refine_step(step: &mut StepStatus, container: &ContainerFacts) {
             Some((reason, message)) => (cut(reason, MAX_WARNING), cut(&message, MAX_MESSAGE)),
             None => (String::new(), String::new()),
         };
-    } else if step.record.is_none()
-        && step.reason == ERROR
-        && let Some(End::Record(seen)) = container.end()
-        && seen.reason == Reason::OomKilled
-    {
-        step.reason = word(Reason::OomKilled).to_owned();
-        step.message = cut(&seen.message, MAX_MESSAGE);
-        step.exit_code = Some(seen.exit_code);
+    } else if step.record.is_none() && step.reason == ERROR {
+        match container.end() {
+            Some(End::Record(seen)) if seen.reason == Reason::OomKilled => {
+                step.reason = word(Reason::OomKilled).to_owned();
+                step.message = cut(&seen.message, MAX_MESSAGE);
+                step.exit_code = Some(seen.exit_code);
+            }
+            // On its node nobody saw how it died; the container runtime did.
+            Some(End::Died(how)) if step.message == Death::Gone.to_string() => {
+                step.message = cut(&how.to_string(), MAX_MESSAGE);
+                step.exit_code = Some(how.exit_code());
+            }
+            _ => {}
+        }
     }
 }
 
@@ -346,7 +356,6 @@ fn settle(status: &mut TaskStatus) {
             .iter()
             .find(|s| s.kind != StepKind::Sidecar && s.state == StepPhase::Failed)
         && died.record.is_none()
-        && died.reason != ERROR
         && died.finished_at.is_some()
     {
         status.message = format!("step {}: {}", died.name, died.message);

@@ -7,7 +7,7 @@ use baton_api::status::{MAX_RUNS_KEPT, RunStatus, TaskPhase, TaskStatus};
 use baton_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::fold;
+use super::fold::{self, NODE_LOST};
 use super::memory::{Memory, later};
 use super::object::TaskView;
 
@@ -64,7 +64,7 @@ pub(super) enum Retry {
 }
 
 /// The reasons of runs that were lost to the infrastructure.
-const INFRASTRUCTURE: [&str; 5] = ["Evicted", "Preempted", "NodeLost", "Rejected", POD_DELETED];
+const INFRASTRUCTURE: [&str; 5] = ["Evicted", "Preempted", NODE_LOST, "Rejected", POD_DELETED];
 /// The reason of a run whose pod somebody deleted.
 pub(super) const POD_DELETED: &str = "PodDeleted";
 /// The reason of a Task that is none.

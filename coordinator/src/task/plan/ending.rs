@@ -8,7 +8,7 @@ use baton_protocol::Timestamp;
 
 use super::alive::{STOP_MARGIN, grace, is_asked};
 use super::{Known, Memory, Next, Op, Seen, delete, making};
-use crate::task::fold::{self, ERROR};
+use crate::task::fold::{self, ERROR, NODE_LOST};
 use crate::task::memory::{Waiting, later};
 use crate::task::runs::{self, Origin, POD_DELETED};
 
@@ -120,7 +120,7 @@ pub(super) fn loss(
     }
     if !reference.node.is_empty() && !seen.cluster.is_alive(&reference.node) {
         let message = format!("node {} is gone, or not heard of", reference.node);
-        return Some(("NodeLost".to_owned(), message));
+        return Some((NODE_LOST.to_owned(), message));
     }
     let message = format!("somebody deleted the pod {}", reference.name);
     Some((POD_DELETED.to_owned(), message))

@@ -6,7 +6,7 @@ use crate::task::object::TaskObject;
 use baton_api::status::TaskPhase;
 use baton_events::What;
 use baton_protocol::{Reason, Record};
-use baton_steps::{Cause, Outcome, Phase, StepState, StopReason};
+use baton_steps::{Cause, Death, Outcome, Phase, StepState, StopReason};
 use k8s_openapi::api::core::v1::{Node, PodStatus};
 use k8s_openapi::api::storage::v1::CSINode;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

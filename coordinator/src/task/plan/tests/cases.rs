@@ -306,3 +306,26 @@ fn a_pod_that_was_told_to_go_is_not_taken_up_again() {
     world.work();
     assert_eq!(world.made.len(), 2);
 }
+
+#[test]
+fn a_run_that_its_node_lost_track_of_is_repeated() {
+    let mut asked = spec(2);
+    asked["taskRetries"] = json!({ "infrastructure": 1 });
+    let mut world = World::new(asked);
+    world.work();
+    world.happen(Happens::Begin);
+    world.finish(Some(Cause::Died {
+        number: 0,
+        name: String::new(),
+        how: Death::FolderLost,
+    }));
+    world.work();
+    assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+    world.happen(Happens::PodGone);
+    world.pass(60);
+    assert_eq!(world.memory.durable.runs[0].reason, "NodeLost");
+    assert_eq!(
+        (world.made.len(), world.memory.status.infrastructure_retries),
+        (2, 1)
+    );
+}

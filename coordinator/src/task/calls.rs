@@ -52,6 +52,8 @@ pub(super) enum Done {
         what: &'static str,
         error: String,
         is_refused: bool,
+        /// The server may have done it.
+        is_open: bool,
     },
 }
 
@@ -71,6 +73,7 @@ impl Caller {
             Ok(Err(e)) => Done::Failed {
                 what,
                 is_refused: matches!(&e, kube::Error::Api(s) if s.code == 422),
+                is_open: !matches!(&e, kube::Error::Api(_)),
                 error: match e {
                     kube::Error::Api(status) => status.message,
                     e => e.to_string(),
@@ -80,6 +83,7 @@ impl Caller {
                 what,
                 error: format!("no answer within {PATIENCE:?}"),
                 is_refused: false,
+                is_open: true,
             },
         }
     }

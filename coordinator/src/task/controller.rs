@@ -6,6 +6,7 @@
 //! entry     a Task, and what is under way for it
 //! changes   watches tell: Tasks, pods and nodes come, change and go
 //! intake    agents tell: what happened in pods
+//! pods      the pods of Tasks that are there
 //! outcomes  calls begin, and what came of them
 //! telling   callbacks are told, and tell how far they came
 //! ```
@@ -16,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use baton_api::status::TaskPhase;
 use baton_protocol::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use tokio::sync::{Semaphore, mpsc};
@@ -42,9 +42,11 @@ mod changes;
 mod entry;
 mod intake;
 mod outcomes;
+mod pods;
 mod telling;
 
 use entry::Entry;
+use pods::Pods;
 
 /// Everything that the loop owns.
 pub(super) struct Controller {
@@ -53,10 +55,12 @@ pub(super) struct Controller {
     caller: Caller,
     cluster: Cluster,
     tasks: HashMap<String, Entry>,
-    /// Pods by the UID of the Task that owns them, and by name.
-    pods: HashMap<String, BTreeMap<String, Arc<Pod>>>,
+    pods: Pods,
     /// Tasks by the UID of the pod of their present run.
     by_pod: HashMap<String, String>,
+    /// Namespaces and names of the pods that are being made, or were and it is not known whether they
+    /// are there.
+    making: HashSet<(String, String)>,
     /// What lists hold that are under way.
     lists: HashMap<Scope, BTreeSet<String>>,
     unsynced: HashSet<Scope>,
@@ -89,8 +93,9 @@ impl Controller {
             caller: Caller { client, recorder },
             cluster: Cluster::default(),
             tasks: HashMap::new(),
-            pods: HashMap::new(),
+            pods: Pods::default(),
             by_pod: HashMap::new(),
+            making: HashSet::new(),
             lists: HashMap::new(),
             unsynced: scopes.into_iter().collect(),
             queue: VecDeque::new(),
@@ -169,7 +174,7 @@ impl Controller {
         let now = now();
         let seen = Seen {
             task: &entry.view,
-            pods: self.pods.get(uid).unwrap_or(&none),
+            pods: self.pods.of(uid).unwrap_or(&none),
             cluster: &self.cluster,
             settings: &self.settings,
         };
@@ -222,6 +227,10 @@ impl Controller {
             if let Some(old) = std::mem::replace(&mut entry.pod, pod) {
                 self.by_pod.remove(&old);
             }
+        }
+        let is_settled = entry.pod.is_some() || status.phase.is_over();
+        if let Some(pod) = entry.making.take_if(|_| is_settled && !entry.busy) {
+            self.making.remove(&pod);
         }
         let (old, new) = (entry.phase, entry.memory.status.phase);
         if old != Some(new) {

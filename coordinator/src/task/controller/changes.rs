@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::Controller;
 use super::entry::Entry;
+use super::pods::{is_older, owner};
 use crate::task::object::{TaskObject, TaskView};
 use crate::task::watches::{Change, Kind, Scope, Thing, trimmed};
 
@@ -80,39 +81,27 @@ impl Controller {
     }
 
     pub(super) fn put_pod(&mut self, pod: Arc<Pod>) {
-        let (Some(owner), Some(name)) = (owner(&pod), pod.metadata.name.clone()) else {
-            return;
-        };
-        let pods = self.pods.entry(owner.clone()).or_default();
-        let known = pods.get(&name);
-        let version = |p: &Pod| p.metadata.resource_version.clone().unwrap_or_default();
-        if known.is_some_and(|k| is_older(Some(&version(&pod)), &version(k))) {
-            return;
+        if let Some(owner) = self.pods.put(pod) {
+            self.enqueue(owner);
         }
-        pods.insert(name, pod);
-        self.enqueue(owner);
     }
 
     /// Takes a pod as an answer shows it; not one whose end the watch told in between.
     pub(super) fn renew_pod(&mut self, pod: Pod) {
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let known = owner(&pod).and_then(|owner| self.pods.get(&owner)?.get(name));
-        if known.is_some_and(|k| k.metadata.uid == pod.metadata.uid) {
+        if self.pods.has(&pod) {
             self.put_pod(trimmed(pod));
         }
     }
 
     pub(super) fn drop_pod(&mut self, owner: &str, name: &str, uid: Option<&str>) {
-        if let Some(pods) = self.pods.get_mut(owner)
-            && pods
-                .get(name)
-                .is_some_and(|p| p.metadata.uid.as_deref() == uid)
-        {
-            pods.remove(name);
-            if pods.is_empty() {
-                self.pods.remove(owner);
-            }
+        if self.pods.remove(owner, name, uid) {
             self.enqueue(owner.to_owned());
+        }
+    }
+
+    fn lost_pod(&mut self, pod: &Pod) {
+        if let (Some(owner), Some(name)) = (owner(pod), &pod.metadata.name) {
+            self.drop_pod(&owner, name, pod.metadata.uid.as_deref());
         }
     }
 
@@ -123,11 +112,7 @@ impl Controller {
                     self.drop_task(uid);
                 }
             }
-            Thing::Pod(pod) => {
-                if let (Some(owner), Some(name)) = (owner(&pod), &pod.metadata.name) {
-                    self.drop_pod(&owner, name, pod.metadata.uid.as_deref());
-                }
-            }
+            Thing::Pod(pod) => self.lost_pod(&pod),
             Thing::Node(node) => {
                 self.cluster
                     .drop_node(&node.metadata.name.unwrap_or_default());
@@ -152,6 +137,9 @@ impl Controller {
         if let Some(pod) = entry.pod {
             self.by_pod.remove(&pod);
         }
+        if let Some(pod) = entry.making {
+            self.making.remove(&pod);
+        }
         if let Some(phase) = entry.phase {
             self.count(phase, false);
         }
@@ -173,46 +161,10 @@ impl Controller {
                 gone.iter().for_each(|uid| self.drop_task(uid));
             }
             Kind::Pod => {
-                let of = |pod: &Pod| pod.metadata.namespace.clone().unwrap_or_default();
-                let gone: Vec<_> = self
-                    .pods
-                    .iter()
-                    .flat_map(|(owner, pods)| {
-                        pods.iter().map(move |(name, pod)| (owner, name, pod))
-                    })
-                    .filter(|(_, _, pod)| here(&of(pod)))
-                    .filter(|(_, _, pod)| {
-                        pod.metadata
-                            .uid
-                            .as_ref()
-                            .is_none_or(|uid| !list.contains(uid))
-                    })
-                    .map(|(owner, name, pod)| {
-                        (owner.clone(), name.clone(), pod.metadata.uid.clone())
-                    })
-                    .collect();
-                for (owner, name, uid) in gone {
-                    self.drop_pod(&owner, &name, uid.as_deref());
+                for pod in self.pods.missing_from(list, here) {
+                    self.lost_pod(&pod);
                 }
             }
         }
-    }
-}
-
-/// The UID of the Task that owns a pod.
-fn owner(pod: &Pod) -> Option<String> {
-    let owners = pod.metadata.owner_references.as_deref()?;
-    let owner = owners.iter().find(|o| {
-        o.controller == Some(true) && o.kind == "Task" && o.api_version.starts_with("baton.dev/")
-    })?;
-    Some(owner.uid.clone())
-}
-
-/// Whether a version is older than one that is known. Versions that are no numbers are as new.
-fn is_older(version: Option<&str>, known: &str) -> bool {
-    let number = |text: &str| text.parse::<u64>().ok();
-    match (version.and_then(number), number(known)) {
-        (Some(version), Some(known)) => version < known,
-        _ => false,
     }
 }

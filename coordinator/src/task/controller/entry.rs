@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) timer: Option<Timestamp>,
     /// The UID by which events find it.
     pub(super) pod: Option<String>,
+    /// Namespace and name of the pod that is being made, or was with an open end.
+    pub(super) making: Option<(String, String)>,
     pub(super) phase: Option<TaskPhase>,
     /// Run, generation and length of the story that was told last.
     pub(super) told: (u32, Option<i64>, usize),
@@ -42,6 +44,7 @@ impl Entry {
             writing: Vec::new(),
             timer: None,
             pod: None,
+            making: None,
             phase: None,
             told: (0, None, 0),
             untold: false,

@@ -1,11 +1,11 @@
 //! What agents tell.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use baton_events::PodRef;
 
 use super::Controller;
+use super::entry::Entry;
 use crate::inbox::Batch;
 use crate::task::fold;
 
@@ -16,7 +16,7 @@ impl Controller {
         let mut waits = BTreeSet::new();
         for told in &batch.events {
             let Some(uid) = self.by_pod.get(&told.pod.uid) else {
-                if self.is_coming(&told.pod.uid) {
+                if self.is_coming(&told.pod) {
                     // Its pod is not in the status yet: dropped, and so told again.
                     return;
                 }
@@ -25,7 +25,7 @@ impl Controller {
             let Some(entry) = self.tasks.get_mut(uid) else {
                 continue;
             };
-            let pods = self.pods.get(uid);
+            let pods = self.pods.of(uid);
             if let Err(why) = entry.check(&told.pod, &batch.node, pods) {
                 refused.push((told.id(), why));
                 continue;
@@ -44,16 +44,15 @@ impl Controller {
     }
 
     /// Whether a pod is a Task's that has not taken it up yet.
-    fn is_coming(&self, pod: &str) -> bool {
-        let is_it = |p: &Arc<Pod>| p.metadata.uid.as_deref() == Some(pod);
-        self.tasks.iter().any(|(uid, entry)| {
-            let unknown = entry
-                .memory
-                .status
-                .pod
-                .as_ref()
-                .is_none_or(|p| p.uid.is_empty());
-            unknown && (entry.busy || self.pods.get(uid).is_some_and(|p| p.values().any(is_it)))
-        })
+    fn is_coming(&self, pod: &PodRef) -> bool {
+        let is_unknown = |entry: &Entry| {
+            let known = entry.memory.status.pod.as_ref();
+            known.is_none_or(|p| p.uid.is_empty())
+        };
+        let owner = self.pods.owner_of(&pod.uid);
+        owner.is_some_and(|task| self.tasks.get(task).is_some_and(is_unknown))
+            || self
+                .making
+                .contains(&(pod.namespace.clone(), pod.name.clone()))
     }
 }

@@ -18,6 +18,14 @@ impl Controller {
             entry.memory.take_token(now());
             self.metrics.status_writes.inc();
         }
+        if let Op::CreatePod(pod) = &op {
+            let name = pod.metadata.name.clone().unwrap_or_default();
+            let pod = (entry.view.namespace.clone(), name);
+            self.making.insert(pod.clone());
+            if let Some(old) = entry.making.replace(pod.clone()).filter(|old| *old != pod) {
+                self.making.remove(&old);
+            }
+        }
         let view = entry.view.clone();
         let durable = match op {
             Op::WriteStatus(_) => entry.memory.durable.clone(),
@@ -40,6 +48,11 @@ impl Controller {
             return;
         };
         entry.busy = false;
+        // Where nothing was answered, the pod may be there.
+        let is_open = matches!(done, Done::Failed { is_open: true, .. });
+        if let Some(pod) = entry.making.take_if(|_| !is_open) {
+            self.making.remove(&pod);
+        }
         let memory = &mut entry.memory;
         let writing = std::mem::take(&mut entry.writing);
         match done {
@@ -92,6 +105,7 @@ impl Controller {
                 what,
                 error,
                 is_refused,
+                ..
             } => {
                 let (task, namespace) = (&entry.view.name, &entry.view.namespace);
                 tracing::warn!(

@@ -5,7 +5,7 @@
 //! - [`turns`] keeps the order of the pods on this node, and tells what happens in them.
 //! - [`deliver`] keeps what is told on the disk until the coordinator has it.
 //! - [`cluster`] watches this node's pods, writes their annotations, and orders those without the volume.
-//! - [`status`], [`server`], [`metrics`], [`logs`] tell people and machines how it goes; [`config`] is the
+//! - [`status`], [`server`], [`metrics`], `baton_daemon::logs` tell people and machines how it goes; [`config`] is the
 //!   command line.
 
 pub mod cluster;

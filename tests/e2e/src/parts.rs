@@ -58,13 +58,23 @@ impl Parts {
         self.cluster(&[&["in", &node], command].concat())
     }
 
-    /// Sends a signal to PID 1 of a container, by its ID as a pod's status has it.
-    pub fn signal(&self, node: u32, container_id: &str, signal: Signal) {
+    /// The process of a container's PID 1, by the container's ID as a pod's status has it.
+    fn process(&self, node: u32, container_id: &str) -> Pid {
         let id = container_id.trim_start_matches("containerd://");
         let found = self
             .cluster(&["pid", &node.to_string(), id])
             .success("the container's process");
-        let pid: i32 = found.trim().parse().expect("a process ID");
-        kill(Pid::from_raw(pid), signal).expect("the process can be signalled");
+        Pid::from_raw(found.trim().parse().expect("a process ID"))
+    }
+
+    /// Sends a signal to PID 1 of a container.
+    pub fn signal(&self, node: u32, container_id: &str, signal: Signal) {
+        kill(self.process(node, container_id), signal).expect("the process can be signalled");
+    }
+
+    /// What the kernel says of PID 1 of a container: `/proc/PID/status`.
+    pub fn status(&self, node: u32, container_id: &str) -> String {
+        let process = self.process(node, container_id);
+        std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs")
     }
 }

@@ -1,0 +1,118 @@
+//! Baton's own pods, and how they are hurt.
+
+use std::time::Duration;
+
+use baton_e2e::{Cluster, Kubectl, Parts, until};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// The namespace that Baton is installed in.
+pub(crate) const SYSTEM: &str = "baton-system";
+
+/// The control of the cluster's parts.
+pub(crate) fn parts(cluster: &Cluster) -> Parts {
+    cluster
+        .parts()
+        .expect("these tests need a cluster of tests/cluster/cluster")
+}
+
+/// A pod of Baton's own whose container runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// The pod's name.
+    pub(crate) pod: String,
+    /// Its address.
+    pub(crate) ip: String,
+    /// The number of its node, from 1.
+    pub(crate) node: u32,
+    /// The container, as the pod's status has it.
+    pub(crate) container: String,
+    /// Whether its readiness probe says so.
+    pub(crate) ready: bool,
+}
+
+/// The pods of a component that run.
+pub(crate) fn running(kubectl: &Kubectl, component: &str) -> Vec<Running> {
+    let label = format!("app.kubernetes.io/component={component}");
+    let out = kubectl.run(&["get", "pods", "-n", SYSTEM, "-l", &label, "-o", "json"]);
+    // The API server may be away; whoever asks has a deadline.
+    let list: Value = serde_json::from_str(&out.stdout).unwrap_or_default();
+    let pods = list["items"].as_array().cloned().unwrap_or_default();
+    pods.iter().filter_map(of).collect()
+}
+
+fn of(pod: &Value) -> Option<Running> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let container = &pod["status"]["containerStatuses"][0];
+    let going = pod["metadata"]["deletionTimestamp"].is_string();
+    if going || !container["state"]["running"].is_object() {
+        return None;
+    }
+    Some(Running {
+        pod: text(&pod["metadata"]["name"])?,
+        ip: text(&pod["status"]["podIP"])?,
+        node: number(pod["spec"]["nodeName"].as_str()?),
+        container: text(&container["containerID"])?,
+        ready: container["ready"] == true,
+    })
+}
+
+/// The number at the end of a node's name.
+pub(crate) fn number(node: &str) -> u32 {
+    let digits = node.trim_start_matches(|c: char| !c.is_ascii_digit());
+    digits.parse().expect("a node's name ends with its number")
+}
+
+/// Waits until the agent of a node is ready, as another container than `last` where there is one.
+pub(crate) fn agent(kubectl: &Kubectl, node: u32, last: Option<&Running>) -> Running {
+    until(Duration::from_secs(60), "the agent is ready", || {
+        running(kubectl, "agent").into_iter().find(|it| {
+            it.node == node && it.ready && last.is_none_or(|l| l.container != it.container)
+        })
+    })
+}
+
+/// `kill -9`.
+pub(crate) fn kill(parts: &Parts, it: &Running) {
+    parts.signal(it.node, &it.container, Signal::SIGKILL);
+}
+
+/// Waits until everything of Baton's is there and ready, as it was before the test.
+pub(crate) fn whole(kubectl: &Kubectl) {
+    for what in ["daemonset/baton-agent", "deployment/baton-coordinator"] {
+        let out = kubectl.run(&["-n", SYSTEM, "rollout", "status", what, "--timeout", "120s"]);
+        out.success("Baton is whole again");
+    }
+}
+
+/// Does `undo` at the end, however the test ends.
+pub(crate) struct Undo<F: FnMut()>(pub(crate) F);
+
+impl<F: FnMut()> Drop for Undo<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Random numbers, the same ones for the same seed.
+#[derive(Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// By the clock; the seed is printed, for failures that depend on it.
+    pub(crate) fn new() -> Self {
+        let now = std::time::SystemTime::now();
+        let since = now.duration_since(std::time::UNIX_EPOCH);
+        let seed = u64::from(since.expect("after 1970").subsec_nanos()) | 1;
+        println!("seed {seed}");
+        Self(seed)
+    }
+
+    /// Below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % bound
+    }
+}

@@ -39,6 +39,7 @@ machine() {
   ip link add "$NAME" type veth peer name "$NAME-api" netns "$(cat "$STATE/machine.pid")"
   ip addr add "$HOST/24" dev "$NAME"; ip link set "$NAME" up
   in_machine sh -ec "ip link set lo up; ip addr add $API/24 dev $NAME-api; ip link set $NAME-api up
+    ip route add $SERVICES dev $NAME-api # for kube-proxy's rules: the API server calls webhooks
     echo 1 >/proc/sys/net/ipv4/ip_forward"
   ip route replace "$NET.0.0/16" via "$API" dev "$NAME"
 }

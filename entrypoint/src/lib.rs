@@ -17,12 +17,17 @@ mod watch;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Write;
+use std::time::Duration;
 
 use baton_pid1::Inherited;
 pub use baton_pid1::signals::Runtime;
 use baton_protocol::exit;
 use baton_protocol::invocation::{Invocation, Request};
 
+/// How long `--check-port` waits for a connection.
+const CHECK: Duration = Duration::from_secs(1);
+/// The exit code of `--check-port` where nothing accepts connections.
+const CLOSED: i32 = 1;
 const HELP: &str = include_str!("help.txt");
 
 /// Runs an entrypoint and gives its exit code. To be called first thing in `main`, while the process
@@ -38,6 +43,10 @@ pub fn main(args: Vec<OsString>, runtime: Runtime) -> i32 {
     };
     match Invocation::parse(args) {
         Ok(Request::Run(call)) => step::run(&call, &inherited),
+        Ok(Request::CheckPort(port)) => match probe::accepts(port, CHECK) {
+            true => 0,
+            false => CLOSED,
+        },
         Ok(Request::Help) => print(HELP),
         Ok(Request::Version) => print(concat!("entrypoint ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(e) => {

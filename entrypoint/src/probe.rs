@@ -51,10 +51,7 @@ impl<'a> Readiness<'a> {
         }
         match self.probe {
             Probe::Port(port) => {
-                let open = |ip| {
-                    TcpStream::connect_timeout(&SocketAddr::new(ip, *port), FIRST_PAUSE).is_ok()
-                };
-                if open(Ipv4Addr::LOCALHOST.into()) || open(Ipv6Addr::LOCALHOST.into()) {
+                if accepts(*port, FIRST_PAUSE) {
                     return true;
                 }
                 self.put_off(now);
@@ -81,6 +78,13 @@ impl<'a> Readiness<'a> {
         self.next = now + self.pause;
         self.pause = (self.pause * 3 / 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Whether something accepts connections on this port of the loopback address, v4 or v6, each within
+/// so long.
+pub(crate) fn accepts(port: u16, within: Duration) -> bool {
+    let open = |ip| TcpStream::connect_timeout(&SocketAddr::new(ip, port), within).is_ok();
+    open(Ipv4Addr::LOCALHOST.into()) || open(Ipv6Addr::LOCALHOST.into())
 }
 
 /// Starts a probe's command. Its output would only hide the sidecar's own.

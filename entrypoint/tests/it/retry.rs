@@ -377,3 +377,18 @@ fn a_port_shows_readiness_once_it_accepts() {
     scratch.replace("order", "1");
     assert_eq!(sidecar.end().0, 0);
 }
+
+#[test]
+fn a_port_is_looked_at_once() {
+    let scratch = Scratch::new();
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(server) = std::net::TcpListener::bind(address) else {
+            continue; // no IPv6 here
+        };
+        let port = server.local_addr().unwrap().port().to_string();
+        let look = || scratch.run(["--check-port", &port]).status.code();
+        assert_eq!(look(), Some(0), "{address}");
+        drop(server);
+        assert_eq!(look(), Some(1), "{address}");
+    }
+}

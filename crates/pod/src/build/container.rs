@@ -11,11 +11,10 @@ use baton_protocol::Invocation;
 use baton_protocol::invocation::ScriptSource;
 use baton_protocol::layout::{BIN, DOWNWARD_ORDER, ROOT, STEPS};
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar as NativeEnv, ExecAction, Probe, ResourceRequirements, TCPSocketAction,
+    Container, EnvVar as NativeEnv, ExecAction, Probe, ResourceRequirements,
     VolumeMount as NativeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::{Mistakes, PodInputs, downward_order, native, path, security};
@@ -80,7 +79,7 @@ pub(super) fn container(
     let mut container = Container {
         name: parts.name.to_owned(),
         image: parts.image.map(str::to_owned),
-        command: Some(vec![format!("{ROOT}/{BIN}/entrypoint")]),
+        command: Some(vec![entrypoint()]),
         args: Some(args(call)),
         env: list(native_env(env, &parts.path, mistakes)),
         working_dir: parts.working_dir.map(str::to_owned),
@@ -91,7 +90,7 @@ pub(super) fn container(
     };
     // Only the kubelet can tell whoever orders this pod that a sidecar is ready.
     if let (Carrier::DownwardAPI, Some(readiness)) = (carrier, parts.readiness) {
-        container.readiness_probe = Some(probe(readiness));
+        container.startup_probe = Some(probe(readiness));
     }
     for (field, words) in [("args", &container.args), ("command", &container.command)] {
         let words = words.iter().flatten();
@@ -242,29 +241,28 @@ fn mounts(
     [root, own].into_iter().chain(order).chain(given).collect()
 }
 
-/// A sidecar's readiness as the kubelet finds it out. A port is looked for at the pod's own address,
-/// not at the loopback address.
+/// A sidecar's readiness as the kubelet finds it out: it looks until the sidecar is ready once, as the
+/// agent's volume does, and never gives up.
 fn probe(readiness: &Readiness) -> Probe {
-    let mut probe = Probe {
-        period_seconds: Some(1),
-        failure_threshold: Some(1),
-        ..Probe::default()
+    let command = match readiness.port {
+        // The kubelet itself would look at the pod's own address, where a server of this pod's steps
+        // need not listen.
+        Some(port) => vec![entrypoint(), format!("--check-port={port}")],
+        None => readiness.command.clone(),
     };
-    match readiness.port {
-        Some(port) => {
-            probe.tcp_socket = Some(TCPSocketAction {
-                host: None,
-                port: IntOrString::Int(port.into()),
-            });
-        }
-        None => {
-            probe.exec = Some(ExecAction {
-                command: Some(readiness.command.clone()),
-            });
-            probe.timeout_seconds = Some(5);
-        }
+    Probe {
+        exec: Some(ExecAction {
+            command: Some(command),
+        }),
+        period_seconds: Some(1),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(i32::MAX),
+        ..Probe::default()
     }
-    probe
+}
+
+fn entrypoint() -> String {
+    format!("{ROOT}/{BIN}/entrypoint")
 }
 
 fn list<T>(values: Vec<T>) -> Option<Vec<T>> {

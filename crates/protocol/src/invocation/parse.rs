@@ -50,6 +50,9 @@ impl std::fmt::Display for Suggestion {
 pub enum Request {
     /// Run a step.
     Run(Box<Invocation>),
+    /// Look whether something accepts connections on this port of the loopback address, and nothing
+    /// else: `--check-port PORT` alone.
+    CheckPort(u16),
     /// `--help`
     Help,
     /// `--version`
@@ -81,6 +84,7 @@ const OPTIONS: &[&str] = &[
     "success-code",
     "termination-message",
     "command",
+    "check-port",
     "help",
     "version",
 ];
@@ -153,6 +157,13 @@ impl Invocation {
                         "--command",
                         format!("{word:?} stands alone; write --command CMD -- ARGS..."),
                     ));
+                }
+                Long("check-port") => {
+                    let port = number("--check-port", &mut parser)?;
+                    if call != Invocation::default() || parser.next()?.is_some() {
+                        return Err(UsageError::Combination("--check-port stands alone"));
+                    }
+                    return Ok(Request::CheckPort(port));
                 }
                 Long("help") | Short('h') => return Ok(Request::Help),
                 Long("version") | Short('V') => return Ok(Request::Version),

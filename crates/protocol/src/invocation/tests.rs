@@ -47,6 +47,12 @@ fn a_double_dash_of_the_command_stays() {
 }
 
 #[test]
+fn a_port_is_looked_at_alone() {
+    let args = ["--check-port=5432".into()];
+    assert_eq!(Invocation::parse(args).unwrap(), Request::CheckPort(5432));
+}
+
+#[test]
 fn mistakes_are_named() {
     for (args, want) in [
         (
@@ -85,6 +91,18 @@ fn mistakes_are_named() {
         (&["--", "ls"], "--command: \"ls\" stands alone"),
         (&[], "there is nothing to run"),
         (&["--until", "3", "--command", "x"], "--until needs --wait"),
+        (
+            &["--check-port", "80", "--command", "x"],
+            "--check-port stands alone",
+        ),
+        (
+            &["--step", "a", "--check-port", "80"],
+            "--check-port stands alone",
+        ),
+        (
+            &["--check-port", "65536"],
+            "--check-port: \"65536\" is no number that fits here",
+        ),
     ] {
         let got = parse(args).unwrap_err();
         assert!(got.starts_with(want), "{args:?}: {got}");

@@ -6,7 +6,7 @@ use baton_api::status::{Carrier, StepKind, StepPhase, TaskPhase, TaskStatus};
 use baton_e2e::Cluster;
 use baton_protocol::Reason;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Names and reasons, in order.
 fn reasons(status: &TaskStatus) -> Vec<(&str, &str)> {

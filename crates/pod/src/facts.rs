@@ -3,19 +3,19 @@
 
 use std::time::{Duration, SystemTime};
 
-use baton_protocol::layout::{MAX_TERMINATION_BYTES, ORDER_ANNOTATION, is_name};
-use baton_protocol::record::Termination;
-use baton_protocol::{Order, Reason, Record, Timestamp, exit};
-use baton_steps::{Death, Plan};
-use k8s_openapi::api::core::v1::{
-    Container, ContainerState as Native, ContainerStateTerminated, ContainerStatus, Pod, PodStatus,
-};
+use baton_protocol::layout::ORDER_ANNOTATION;
+use baton_protocol::{Order, Timestamp};
+use baton_steps::Plan;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::names::TOOLS_CONTAINER;
 
+mod container;
 mod loss;
 
+use container::container;
+pub use container::{ContainerFacts, ContainerState, End, Message, Terminated};
 pub use loss::PodLoss;
 
 /// Longest text of a status that is kept, in characters.
@@ -63,83 +63,6 @@ impl PodPhase {
     pub fn is_over(self) -> bool {
         matches!(self, PodPhase::Succeeded | PodPhase::Failed)
     }
-}
-
-/// What is known of one container.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ContainerFacts {
-    /// The number of its step, `finally` step or sidecar.
-    pub number: u32,
-    /// Its name.
-    pub name: String,
-    /// How it stands.
-    pub state: ContainerState,
-    /// The image that it runs, by digest, as the container runtime names it; empty until it is known.
-    pub image_id: String,
-    /// It runs, and answers its native readiness probe (or has none).
-    pub ready: bool,
-    /// Its entrypoint decides by conditions whether its command runs at all.
-    pub conditional: bool,
-    /// Its entrypoint leaves a record in the termination message.
-    pub leaves_record: bool,
-}
-
-/// How a container stands.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ContainerState {
-    /// The status says nothing of it.
-    Unknown,
-    /// It was not started.
-    Waiting {
-        /// Why, in one word: `ContainerCreating`, `ImagePullBackOff`; may be empty.
-        reason: String,
-        /// The same as a sentence; may be empty.
-        message: String,
-    },
-    /// It runs. Its command may still be waiting for its turn.
-    Running {
-        /// Since when; whole seconds.
-        since: Option<Timestamp>,
-    },
-    /// It ended.
-    Terminated(Box<Terminated>),
-}
-
-/// The end of a container.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Terminated {
-    /// Its exit code.
-    pub exit_code: i32,
-    /// The signal that ended it, where the runtime tells.
-    pub signal: Option<i32>,
-    /// The kubelet's word for it: `Completed`, `Error`, `OOMKilled`, `ContainerStatusUnknown`.
-    pub reason: String,
-    /// When it was started; whole seconds.
-    pub started_at: Option<Timestamp>,
-    /// When it ended; whole seconds.
-    pub finished_at: Option<Timestamp>,
-    /// What it left in its termination message.
-    pub message: Message,
-}
-
-/// A termination message.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Message {
-    /// None.
-    Empty,
-    /// An entrypoint's, which agrees with the exit code.
-    Record(Box<Termination>),
-    /// Something else.
-    Other(String),
-}
-
-/// How a container ended, for the state machine.
-#[derive(Debug, Clone, PartialEq)]
-pub enum End {
-    /// With a record: its entrypoint's, or what the kubelet saw, where that is the whole truth.
-    Record(Box<Record>),
-    /// Without one.
-    Died(Death),
 }
 
 /// Reads a pod. Containers are found by the names in the plan; one that the pod does not have stays
@@ -212,171 +135,6 @@ impl PodFacts {
     }
 }
 
-impl ContainerFacts {
-    /// Why it can never start, where that is so.
-    pub fn never_starts(&self) -> Option<String> {
-        const NEVER: [&str; 6] = [
-            "CreateContainerConfigError",
-            "CreateContainerError",
-            "ErrImageNeverPull",
-            "ImageInspectError",
-            "ImagePullBackOff",
-            "InvalidImageName",
-        ];
-        match &self.state {
-            ContainerState::Waiting { reason, message } if NEVER.contains(&reason.as_str()) => {
-                Some(sentence(reason, message))
-            }
-            _ => None,
-        }
-    }
-
-    /// What keeps it from starting, where somebody should know and it may pass: the kubelet's word and
-    /// the sentence.
-    pub fn trouble(&self) -> Option<(&str, String)> {
-        const NORMAL: [&str; 3] = ["", "ContainerCreating", "PodInitializing"];
-        match &self.state {
-            ContainerState::Waiting { reason, message } if !NORMAL.contains(&reason.as_str()) => {
-                Some((reason, sentence(reason, message)))
-            }
-            _ => None,
-        }
-    }
-
-    /// How it ended, once it has.
-    pub fn end(&self) -> Option<End> {
-        const KILLED: i32 = exit::of_signal(9);
-        let ContainerState::Terminated(end) = &self.state else {
-            return None;
-        };
-        if let Message::Record(left) = &end.message {
-            return Some(End::Record(Box::new(left.record.clone())));
-        }
-        let record = |reason, message: &str| {
-            let at = end.finished_at.or(end.started_at);
-            let at = at.unwrap_or(Timestamp(SystemTime::UNIX_EPOCH));
-            let mut record = Record::new(reason, end.exit_code, at);
-            record.message = message.to_owned();
-            End::Record(Box::new(record))
-        };
-        Some(match (end.reason.as_str(), end.exit_code, end.signal) {
-            ("OOMKilled", ..) => record(
-                Reason::OomKilled,
-                "the kernel killed the container for want of memory",
-            ),
-            ("ContainerStatusUnknown", ..) => End::Died(Death::Gone),
-            ("ContainerCannotRun" | "StartError", ..) => {
-                record(Reason::StartError, end.message.text())
-            }
-            (_, 0, None) => record(Reason::Completed, ""),
-            (_, _, Some(signal)) if signal != 0 => End::Died(Death::Signal(signal)),
-            (_, KILLED, _) => End::Died(Death::Signal(9)),
-            (_, code, _) if self.leaves_record => End::Died(Death::Exited(code)),
-            _ => record(Reason::Error, end.message.text()),
-        })
-    }
-
-    /// What its entrypoint left, once it has ended: its record and its small results.
-    pub fn left(&self) -> Option<&Termination> {
-        match &self.state {
-            ContainerState::Terminated(end) => match &end.message {
-                Message::Record(left) => Some(left),
-                Message::Empty | Message::Other(_) => None,
-            },
-            _ => None,
-        }
-    }
-}
-
-impl Message {
-    fn text(&self) -> &str {
-        match self {
-            Message::Other(text) => text,
-            Message::Empty | Message::Record(_) => "",
-        }
-    }
-}
-
-fn container(
-    number: u32,
-    name: &str,
-    spec: Option<&Container>,
-    status: Option<&ContainerStatus>,
-) -> ContainerFacts {
-    let args = || {
-        let words = spec.map(|c| c.command.iter().chain(&c.args).flatten());
-        words.into_iter().flatten().take_while(|word| *word != "--")
-    };
-    let has = |option: &str| args().any(|word| word.split('=').next() == Some(option));
-    ContainerFacts {
-        number,
-        name: name.to_owned(),
-        state: status
-            .and_then(|s| s.state.as_ref())
-            .map_or(ContainerState::Unknown, state),
-        image_id: status.map_or(String::new(), |s| bounded(&s.image_id)),
-        ready: status.is_some_and(|s| s.ready),
-        conditional: has("--when"),
-        leaves_record: has("--termination-message"),
-    }
-}
-
-fn state(state: &Native) -> ContainerState {
-    let text = |text: &Option<String>| bounded(text.as_deref().unwrap_or_default());
-    match state {
-        Native {
-            terminated: Some(end),
-            ..
-        } => ContainerState::Terminated(Box::new(Terminated {
-            exit_code: end.exit_code,
-            signal: end.signal.filter(|s| *s != 0),
-            reason: text(&end.reason),
-            started_at: end.started_at.as_ref().map(time),
-            finished_at: end.finished_at.as_ref().map(time),
-            message: message(end),
-        })),
-        Native {
-            running: Some(running),
-            ..
-        } => ContainerState::Running {
-            since: running.started_at.as_ref().map(time),
-        },
-        Native {
-            waiting: Some(waiting),
-            ..
-        } => ContainerState::Waiting {
-            reason: text(&waiting.reason),
-            message: text(&waiting.message),
-        },
-        _ => ContainerState::Unknown,
-    }
-}
-
-fn message(end: &ContainerStateTerminated) -> Message {
-    let text = end.message.as_deref().unwrap_or_default();
-    if text.is_empty() {
-        return Message::Empty;
-    }
-    if text.len() <= MAX_TERMINATION_BYTES
-        && let Ok(mut left) = serde_json::from_str::<Termination>(text)
-        && agrees(&left.record, end.exit_code)
-    {
-        left.results.retain(|name, _| is_name(name));
-        return Message::Record(Box::new(left));
-    }
-    Message::Other(bounded(text))
-}
-
-/// Whether an entrypoint that leaves this record exits with this code.
-fn agrees(record: &Record, exit_code: i32) -> bool {
-    let code = match record.reason {
-        _ if record.lets_next_start() => 0,
-        Reason::TimedOut => exit::TIMED_OUT,
-        _ => record.exit_code,
-    };
-    code & 0xff == exit_code & 0xff
-}
-
 fn phase(status: &PodStatus) -> PodPhase {
     match status.phase.as_deref() {
         Some("Running") => PodPhase::Running,
@@ -396,13 +154,6 @@ fn unschedulable(status: &PodStatus) -> Option<String> {
             Some("Unschedulable" | "SchedulingGated")
         );
     is_refused.then(|| bounded(scheduled.message.as_deref().unwrap_or_default()))
-}
-
-fn sentence(reason: &str, message: &str) -> String {
-    match message {
-        "" => reason.to_owned(),
-        _ => format!("{reason}: {message}"),
-    }
 }
 
 fn bounded(text: &str) -> String {

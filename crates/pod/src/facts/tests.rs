@@ -1,4 +1,5 @@
-use baton_steps::Plan;
+use baton_protocol::Reason;
+use baton_steps::{Death, Plan};
 use serde_json::{Value, json};
 
 use super::*;

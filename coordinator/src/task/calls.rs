@@ -21,6 +21,9 @@ use super::text::cut;
 const MANAGER: &str = "baton-coordinator";
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Answers after which the same would be answered again: what was asked for cannot be read, is too
+/// large, or is invalid.
+const REFUSALS: [u16; 3] = [400, 413, 422];
 /// Longest note of a Kubernetes Event, in bytes.
 const MAX_NOTE: usize = 1000;
 
@@ -72,7 +75,7 @@ impl Caller {
             Ok(Ok(done)) => done,
             Ok(Err(e)) => Done::Failed {
                 what,
-                is_refused: matches!(&e, kube::Error::Api(s) if s.code == 422),
+                is_refused: matches!(&e, kube::Error::Api(s) if REFUSALS.contains(&s.code)),
                 is_open: !matches!(&e, kube::Error::Api(_)),
                 error: match e {
                     kube::Error::Api(status) => status.message,

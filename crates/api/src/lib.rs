@@ -44,3 +44,4 @@ pub use params::{ParamValue, parse_param};
 pub use render::{Rendered, render};
 pub use review::review;
 pub use task::Task;
+pub use validate::is_quantity;

@@ -18,6 +18,7 @@ mod volumes;
 pub(crate) use flow::{daemon, flow, job_template};
 pub(crate) use job::job;
 pub(crate) use task::{callback_url, task};
+pub use volumes::is_quantity;
 
 /// Whether `name` is a DNS-1123 label: lower-case letters, digits and `-`, beginning and ending with
 /// a letter or digit, at most 63 bytes.

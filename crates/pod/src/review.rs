@@ -27,3 +27,33 @@ pub fn review(json: &str) -> Vec<String> {
         Err(e) => e.mistakes.iter().map(ToString::to_string).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn quantities_are_looked_at() {
+        let task = |limit: serde_json::Value| {
+            let step = json!({
+                "name": "a", "image": "a", "command": ["a"],
+                "resources": { "limits": { "memory": limit } },
+            });
+            json!({
+                "apiVersion": "baton.dev/v1alpha1", "kind": "Task",
+                "metadata": { "name": "a" }, "spec": { "steps": [step] },
+            })
+            .to_string()
+        };
+        for good in [json!("64Mi"), json!(1_000_000)] {
+            assert_eq!(review(&task(good)), Vec::<String>::new());
+        }
+        assert_eq!(
+            review(&task(json!("4q"))),
+            [
+                "spec.steps[0].resources.limits.memory: \"4q\" is not a quantity such as 500m, 2 or 1Gi"
+            ]
+        );
+    }
+}

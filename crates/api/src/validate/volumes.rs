@@ -58,7 +58,7 @@ pub(super) fn volumes(volumes: &[Volume], path: &FieldPath, report: &mut Report)
 }
 
 /// Whether this is a quantity that is not negative: a number, or one with a suffix.
-fn is_quantity(value: &serde_json::Value) -> bool {
+pub fn is_quantity(value: &serde_json::Value) -> bool {
     const SUFFIXES: [&str; 15] = [
         "", "n", "u", "m", "k", "M", "G", "T", "P", "Ki", "Mi", "Gi", "Ti", "Pi", "E",
     ];

@@ -1,6 +1,6 @@
 //! Native fields, which the Task's types keep as JSON: read as what Kubernetes wants.
 
-use baton_api::FieldPath;
+use baton_api::{FieldPath, is_quantity};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -16,7 +16,7 @@ pub(super) fn object<'a, T: DeserializeOwned + Serialize + Default>(
     let mut good = Map::new();
     for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
         let mut field = Map::from_iter([(name.to_owned(), value.clone())]);
-        quantities(&mut field);
+        quantities(&mut field, path, mistakes);
         let field = Value::Object(field);
         if read::<T>(&field, path, &path.key(name), mistakes).is_some()
             && let Value::Object(field) = field
@@ -36,7 +36,7 @@ pub(super) fn same<T: DeserializeOwned + Serialize + Default>(
 ) -> T {
     let mut value = serde_json::to_value(value).unwrap_or_default();
     if let Value::Object(fields) = &mut value {
-        quantities(fields);
+        quantities(fields, path, mistakes);
     }
     read(&value, path, path, mistakes).unwrap_or_default()
 }
@@ -83,18 +83,24 @@ fn unknown(given: &Value, kept: &Value, path: &FieldPath, mistakes: &mut Mistake
     }
 }
 
-/// Quantities may be numbers in a manifest; the typed form takes texts alone.
-fn quantities(fields: &mut Map<String, Value>) {
+/// Quantities may be numbers in a manifest; the typed form takes texts alone, of which any is taken: the
+/// API server would refuse the pod.
+fn quantities(fields: &mut Map<String, Value>, path: &FieldPath, mistakes: &mut Mistakes) {
     for (name, value) in fields {
+        let path = path.key(name);
         match (name.as_str(), value) {
-            ("divisor" | "sizeLimit", value @ Value::Number(_)) => text(value),
+            ("divisor" | "sizeLimit", value) => quantity(value, &path, mistakes),
             ("limits" | "requests" | "overhead", Value::Object(amounts)) => {
-                amounts.values_mut().for_each(text);
+                for (name, amount) in amounts {
+                    quantity(amount, &path.key(name), mistakes);
+                }
             }
-            (_, Value::Object(fields)) => quantities(fields),
+            (_, Value::Object(fields)) => quantities(fields, &path, mistakes),
             (_, Value::Array(values)) => {
-                for fields in values.iter_mut().filter_map(Value::as_object_mut) {
-                    quantities(fields);
+                for (i, value) in values.iter_mut().enumerate() {
+                    if let Value::Object(fields) = value {
+                        quantities(fields, &path.index(i), mistakes);
+                    }
                 }
             }
             _ => {}
@@ -102,8 +108,13 @@ fn quantities(fields: &mut Map<String, Value>) {
     }
 }
 
-fn text(value: &mut Value) {
-    if let Value::Number(number) = value {
-        *value = Value::String(number.to_string());
+fn quantity(value: &mut Value, path: &FieldPath, mistakes: &mut Mistakes) {
+    match value {
+        Value::Number(_) | Value::String(_) if !is_quantity(value) => {
+            let message = format!("{value} is not a quantity such as 500m, 2 or 1Gi");
+            mistakes.add(path, message);
+        }
+        Value::Number(number) => *value = Value::String(number.to_string()),
+        _ => {}
     }
 }

@@ -1,38 +1,81 @@
 //! The agent, killed at any moment.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_e2e::{Cluster, Kubectl, Parts};
+use baton_e2e::{Cluster, Kubectl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::batch::{Batch, Shape};
-use crate::system::{self, Random, Running, SYSTEM};
+use crate::system::{self, Random, SYSTEM};
+
+/// The agents' processes that live now, each with the UID of its pod: from the machine itself, for
+/// what the API server says comes late on a busy one.
+fn agents() -> Vec<(Pid, String)> {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    processes.filter_map(|entry| agent(&entry.path())).collect()
+}
+
+fn agent(process: &Path) -> Option<(Pid, String)> {
+    let pid: i32 = process.file_name()?.to_str()?.parse().ok()?;
+    let command = std::fs::read(process.join("cmdline")).ok()?;
+    if !command.starts_with(b"/bin/baton-agent\0run\0") {
+        return None;
+    }
+    let cgroups = std::fs::read_to_string(process.join("cgroup")).ok()?;
+    let (_, pod) = cgroups.split_once("/pod")?;
+    let (uid, _) = pod.split_once('/')?;
+    Some((Pid::from_raw(pid), uid.to_owned()))
+}
 
 /// Kills agents until `over`, now on this node and now on that; says how often.
-fn reap(kubectl: &Kubectl, parts: &Parts, nodes: u64, over: &AtomicBool) -> usize {
+fn reap(kubectl: &Kubectl, over: &AtomicBool) -> usize {
     let mut random = Random::new();
-    let mut kills = 0;
-    let mut last = Vec::<Option<Running>>::new();
-    last.resize(usize::try_from(nodes).expect("a few nodes"), None);
+    let mut kills = HashMap::<String, usize>::new();
     while !over.load(Ordering::SeqCst) {
-        let place = random.below(nodes);
-        let slot = &mut last[usize::try_from(place).expect("a few nodes")];
-        let node = u32::try_from(place + 1).expect("a few nodes");
-        // The same pod is killed twice, and then made way for: the kubelet waits ever longer before
-        // it starts a container again.
-        let known = slot.take();
-        let agent = system::agent(kubectl, node, known.as_ref());
-        std::thread::sleep(Duration::from_millis(random.below(1500)));
-        system::kill(parts, &agent);
-        kills += 1;
-        if known.is_some_and(|known| known.pod == agent.pod) {
-            let delete = ["-n", SYSTEM, "delete", "pod", &agent.pod, "--wait=false"];
-            kubectl.run(&delete).success("the agent's pod goes");
+        std::thread::sleep(Duration::from_millis(random.below(2500)));
+        let alive = agents();
+        let Some(at) = random.below(2).checked_rem(alive.len() as u64) else {
+            continue;
+        };
+        let (pid, uid) = &alive[usize::try_from(at).expect("a small number")];
+        // It may have ended by itself since.
+        if kill(*pid, Signal::SIGKILL).is_err() {
+            continue;
         }
-        *slot = Some(agent);
+        let times = kills.entry(uid.clone()).or_default();
+        *times += 1;
+        // The kubelet waits ever longer before it starts a container again: the pod makes way.
+        if *times >= 2 {
+            remove(kubectl, uid);
+        }
     }
-    kills
+    kills.values().sum()
+}
+
+/// Removes the agent's pod of this UID by force: its successor starts at once.
+fn remove(kubectl: &Kubectl, uid: &str) {
+    let label = "app.kubernetes.io/component=agent";
+    let out = kubectl.run(&["get", "pods", "-n", SYSTEM, "-l", label, "-o", "json"]);
+    let list: Value = serde_json::from_str(&out.success("the agents")).expect("JSON");
+    let pods = list["items"].as_array().expect("a list");
+    if let Some(pod) = pods.iter().find(|pod| pod["metadata"]["uid"] == uid) {
+        let name = pod["metadata"]["name"].as_str().expect("a name");
+        let force = [
+            "--force",
+            "--grace-period=0",
+            "--ignore-not-found",
+            "--wait=false",
+        ];
+        kubectl
+            .run(&[&["-n", SYSTEM, "delete", "pod", name], &force[..]].concat())
+            .success("the agent's pod goes");
+    }
 }
 
 #[test]
@@ -45,9 +88,8 @@ fn the_agents_are_killed_at_random_moments_over_fifty_tasks() {
     let begin = Instant::now();
     let over = Arc::new(AtomicBool::new(false));
     let reaper = {
-        let (kubectl, parts, over) = (cluster.kubectl().clone(), parts.clone(), over.clone());
-        let nodes = u64::try_from(nodes).expect("a few nodes");
-        std::thread::spawn(move || reap(&kubectl, &parts, nodes, &over))
+        let (kubectl, over) = (cluster.kubectl().clone(), over.clone());
+        std::thread::spawn(move || reap(&kubectl, &over))
     };
     let shape = Shape {
         tasks: 50,

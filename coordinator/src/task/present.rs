@@ -105,7 +105,13 @@ fn succeeded(status: &mut TaskStatus, now: Timestamp) {
         "" => format!("{:?}", status.phase),
         reason => reason.to_owned(),
     };
-    let message = status.message.clone();
+    // Nor may its message be missing.
+    let message = match (status.message.as_str(), status.phase) {
+        ("", TaskPhase::Pending) => "nothing of it runs yet".to_owned(),
+        ("", TaskPhase::Running) => "it runs".to_owned(),
+        ("", TaskPhase::Succeeded) => "all steps are over, and none failed it".to_owned(),
+        (message, _) => message.to_owned(),
+    };
     set(status, "Succeeded", value, &reason, &message, at);
 }
 
@@ -116,7 +122,7 @@ fn valid(status: &mut TaskStatus, task: &TaskView, now: Timestamp) {
             let message = status.message.clone();
             set(status, "Valid", "False", INVALID, &message, now);
         }
-        Ok(_) => set(status, "Valid", "True", "Valid", "", now),
+        Ok(_) => set(status, "Valid", "True", "Valid", "it can be run", now),
     }
 }
 

@@ -24,6 +24,11 @@ fn a_run_that_goes_well_has_one_pod_and_three_writes_at_most() {
         (succeeded.kind.as_str(), succeeded.status.as_str()),
         ("Succeeded", "True")
     );
+    let silent = |c: &&_| {
+        let c: &baton_api::status::Condition = c;
+        c.message.is_empty()
+    };
+    assert_eq!(world.memory.durable.conditions.iter().find(silent), None);
     assert_eq!(world.memory.durable.progress, "3/3");
     world.pass(300);
     assert!(world.writes.len() <= 3, "{:?}", world.writes);
@@ -328,4 +333,35 @@ fn a_run_that_its_node_lost_track_of_is_repeated() {
         (world.made.len(), world.memory.status.infrastructure_retries),
         (2, 1)
     );
+}
+
+#[test]
+fn short_steps_without_the_agent_share_a_write() {
+    let mut world = World::new(spec(3));
+    world.node(true, false);
+    world.work();
+    assert!(
+        world
+            .only_pod()
+            .spec
+            .as_ref()
+            .unwrap()
+            .init_containers
+            .is_some()
+    );
+    world.bind();
+    world.pass(2);
+    assert!(world.writes.is_empty(), "it may begin yet");
+    for over in 0..=3 {
+        let now = world.now;
+        world.edit_all(|pod| pod.status = Some(under_way(pod, over, now)));
+        world.pass(1);
+    }
+    assert_eq!(
+        (world.phase(), world.memory.durable.progress.as_str()),
+        (TaskPhase::Succeeded, "3/3")
+    );
+    assert_eq!(world.writes.len(), 2, "its beginning and its end");
+    world.pass(300);
+    assert_eq!(world.writes.len(), 2);
 }

@@ -447,24 +447,36 @@ impl World {
 
 /// Every container of a pod ended with 0.
 fn ended(pod: &Pod, now: Timestamp) -> PodStatus {
-    let over = |name: &str| {
-        json!({
-            "name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0,
-            "state": { "terminated": {
-                "exitCode": 0, "reason": "Completed",
-                "startedAt": now.to_string(), "finishedAt": now.to_string(),
-            } },
-        })
-    };
-    let containers: Vec<_> = pod
+    under_way(pod, usize::MAX, now)
+}
+
+/// The first containers of a pod ended with 0, so many; the others run.
+fn under_way(pod: &Pod, over: usize, now: Timestamp) -> PodStatus {
+    let now = now.to_string();
+    let ended = json!({ "terminated": {
+        "exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now,
+    } });
+    let runs = json!({ "running": { "startedAt": now } });
+    let names = pod
         .spec
         .as_ref()
         .unwrap()
         .containers
         .iter()
-        .map(|c| over(&c.name))
+        .map(|c| &c.name);
+    let containers: Vec<_> = names
+        .enumerate()
+        .map(|(i, name)| {
+            json!({
+                "name": name, "image": "", "imageID": "", "ready": i >= over, "restartCount": 0,
+                "state": if i < over { &ended } else { &runs },
+            })
+        })
         .collect();
-    status("Succeeded", &containers)
+    match over < containers.len() {
+        true => status("Running", &containers),
+        false => status("Succeeded", &containers),
+    }
 }
 
 proptest! {

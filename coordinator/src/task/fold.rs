@@ -343,7 +343,7 @@ fn refine_step(step: &mut StepStatus, container: &ContainerFacts) {
 }
 
 /// What follows from the facts that are there.
-fn settle(status: &mut TaskStatus) {
+pub(super) fn settle(status: &mut TaskStatus) {
     let over = status.phase.is_over();
     for step in &mut status.steps {
         settle_step(step, over, &status.reason);

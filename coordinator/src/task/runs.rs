@@ -161,4 +161,22 @@ pub(super) fn cancel(status: &mut TaskStatus, now: Timestamp) {
     status.message = "the task was cancelled before it began".to_owned();
     status.exit_code = Some(baton_steps::CANCELLED_EXIT_CODE);
     status.finished_at = Some(now);
+    fold::settle(status);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_api::status::StepPhase;
+    use baton_steps::Plan;
+
+    #[test]
+    fn no_step_of_a_run_that_never_began_waits_for_its_turn() {
+        let mut status = TaskStatus {
+            steps: fold::steps(&Plan::of_steps(["a", "b"].map(str::to_owned))),
+            ..TaskStatus::default()
+        };
+        cancel(&mut status, Timestamp(std::time::SystemTime::UNIX_EPOCH));
+        assert!(status.steps.iter().all(|s| s.state == StepPhase::NotRun));
+    }
 }

@@ -142,11 +142,16 @@ impl Status {
             dropped,
             error,
         } = &self.spool;
-        let oldest = short(Duration::from_millis(*oldest_ms));
-        writeln!(
-            f,
-            "spool        {events} events in {bytes} bytes, the oldest {oldest} old, {dropped} dropped"
-        )?;
+        match events {
+            0 => writeln!(f, "spool        no events wait, {dropped} dropped")?,
+            _ => {
+                let oldest = short(Duration::from_millis(*oldest_ms));
+                writeln!(
+                    f,
+                    "spool        {events} events in {bytes} bytes wait, the oldest {oldest} old, {dropped} dropped"
+                )?;
+            }
+        }
         if let Some(error) = error {
             writeln!(f, "             events are being LOST: {error}")?;
         }
@@ -325,7 +330,7 @@ mod tests {
         for line in [
             "agent        0.1.0 on n1, known to the kubelet",
             "coordinator  NOT reached since 1m15s ago: connecting: refused",
-            "spool        12 events in 3456 bytes, the oldest 1m14s old, 0 dropped",
+            "spool        12 events in 3456 bytes wait, the oldest 1m14s old, 0 dropped",
             "POD         ORDER   STEP     SINCE  OUTCOME  CARRIER",
             "ci/build-1  2 of 5  compile  2h3m   -        volume",
         ] {

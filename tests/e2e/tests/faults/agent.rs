@@ -38,7 +38,7 @@ fn reap(kubectl: &Kubectl, over: &AtomicBool) -> usize {
     let mut random = Random::new();
     let mut kills = HashMap::<String, usize>::new();
     while !over.load(Ordering::SeqCst) {
-        std::thread::sleep(Duration::from_millis(random.below(2500)));
+        std::thread::sleep(Duration::from_millis(random.below(4000)));
         let alive = agents();
         let Some(at) = random.below(2).checked_rem(alive.len() as u64) else {
             continue;

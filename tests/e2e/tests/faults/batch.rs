@@ -87,7 +87,7 @@ impl<'a> Batch<'a> {
         for i in 1..=self.shape.steps {
             let _ = writeln!(
                 yaml,
-                "  - name: s{i}\n    image: busybox\n    command: [sh, -c, \"echo {i} >>/marks/{name}; sleep {sleep}\"]\n    \
+                "  - name: s{i}\n    image: busybox\n    imagePullPolicy: IfNotPresent\n    command: [sh, -c, \"echo {i} >>/marks/{name}; sleep {sleep}\"]\n    \
                  volumeMounts: [{{name: marks, mountPath: /marks}}]"
             );
         }

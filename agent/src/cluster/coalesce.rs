@@ -13,10 +13,11 @@ use baton_events::PodRef;
 /// Annotations of a pod, by name.
 pub type Annotations = BTreeMap<String, String>;
 
-/// Time without a change after which the annotation follows.
-pub const QUIET: Duration = Duration::from_secs(1);
+/// Time without a change after which the annotation follows: the calls of the API server that a Task
+/// costs are its steps' own, and steps that are shorter cost no more.
+pub const QUIET: Duration = Duration::from_secs(30);
 /// Longest time from a change to its annotation, and shortest between two that follow.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Writes at once, before the allowance counts.
 const BURST: usize = 40;
 /// Time in which the allowance holds for [`BURST`] writes: 20 a second.

@@ -1,8 +1,8 @@
 //! The way of told events to the coordinator: kept on disk, sent in batches, one at a time, until it
 //! says that it has them.
 //!
-//! An event is sent as soon as it is there and nothing else is on its way; what comes meanwhile goes
-//! with the next batch. So the order is kept, for each pod and for all. What is sent twice, because the
+//! The end of a task is sent as soon as it is there and nothing else is on its way; everything else
+//! waits a moment for what comes with it (`gather`). So the order is kept, for each pod and for all. What is sent twice, because the
 //! answer was lost or this program started anew, the coordinator knows by the events' ids.
 
 use std::future::Future;
@@ -14,6 +14,7 @@ use baton_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 
 mod client;
+mod gather;
 mod pace;
 mod queue;
 
@@ -130,12 +131,14 @@ impl Delivery<'_> {
                 Err(e) => {
                     tracing::error!(error = %e, "the spool cannot be read");
                     tokio::time::sleep(SPOOL_PAUSE).await;
+                    self.queue.again();
                     continue;
                 }
             };
             let delivered = batch.events.is_empty() || self.send(&batch.events).await;
-            if let (true, Some(position)) = (delivered, batch.position) {
-                self.queue.ack(position).await;
+            match batch.position {
+                Some(position) if delivered => self.queue.ack(position).await,
+                _ => self.queue.again(),
             }
         }
     }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use baton_events::{MissingResult, Told, What};
 use baton_spool::{Entry, Importance, Options, Spool, SpoolError, Stats};
 use tokio::sync::Notify;
 
+use super::gather::Gather;
 use crate::metrics::{EventOutcome, Metrics};
 use crate::turns::Sink;
 
@@ -25,6 +26,8 @@ pub struct Queue {
 #[derive(Debug)]
 struct Shared {
     spool: Mutex<Spool>,
+    /// When the next batch is due. Locked after the spool where both are.
+    gather: Mutex<Gather>,
     /// Something was appended.
     news: Notify,
     /// Something was appended that is to be synced.
@@ -71,8 +74,11 @@ impl Queue {
                 "the spool was damaged; the events there are lost"
             );
         }
+        let mut gather = Gather::default();
+        gather.again(Instant::now());
         let shared = Shared {
             spool: Mutex::new(spool),
+            gather: Mutex::new(gather),
             news: Notify::new(),
             unsynced: Notify::new(),
             metrics,
@@ -89,9 +95,13 @@ impl Queue {
         let (mut kept, mut lost, mut failure) = (0, 0, None);
         {
             let mut spool = self.spool();
+            let mut gather = lock(&self.shared.gather);
             for event in told {
                 match append(&mut spool, event) {
-                    Ok(()) => kept += 1,
+                    Ok(()) => {
+                        kept += 1;
+                        gather.appended(Instant::now(), &event.what);
+                    }
                     Err(e) => {
                         lost += 1;
                         failure = Some(e.to_string());
@@ -133,13 +143,25 @@ impl Queue {
         }
     }
 
-    /// The oldest events, `most` of them at most; waits until there is one.
+    /// The oldest events, `most` of them at most; waits until one is due.
     ///
     /// # Errors
     /// Where the spool cannot be read.
     pub async fn next(&self, most: usize) -> Result<Batch, SpoolError> {
         loop {
             let news = self.shared.news.notified();
+            let due = lock(&self.shared.gather).due();
+            let now = Instant::now();
+            if due.is_none_or(|at| at > now) {
+                match due {
+                    None => news.await,
+                    Some(at) => {
+                        // What comes meanwhile may be due before.
+                        let _ = tokio::time::timeout_at(at.into(), news).await;
+                    }
+                }
+                continue;
+            }
             let queue = self.clone();
             let read = tokio::task::spawn_blocking(move || queue.read(most)).await;
             match read {
@@ -153,8 +175,20 @@ impl Queue {
         }
     }
 
+    /// What was taken is due again: it was not delivered.
+    pub fn again(&self) {
+        lock(&self.shared.gather).again(Instant::now());
+    }
+
     fn read(&self, most: usize) -> Result<Batch, SpoolError> {
-        let entries = self.spool().peek(most, MAX_READ_BYTES)?;
+        let entries = {
+            let mut spool = self.spool();
+            let entries = spool.peek(most, MAX_READ_BYTES)?;
+            let records = entries.iter().filter(|e| matches!(e, Entry::Record { .. }));
+            let all = spool.stats()?.records <= records.count() as u64;
+            lock(&self.shared.gather).took(Instant::now(), all);
+            entries
+        };
         let mut batch = Batch::default();
         for entry in entries {
             batch.position = Some(entry.position());

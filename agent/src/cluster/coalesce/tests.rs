@@ -48,22 +48,24 @@ fn a_short_task_costs_one_write() {
 }
 
 #[test]
-fn a_long_step_is_seen_after_a_second_and_a_busy_pod_every_other() {
+fn a_long_step_is_seen_and_a_busy_pod_now_and_then() {
     let (mut all, start) = (Coalescer::default(), Instant::now());
     all.want(start, &pod("a"), order(1), When::Soon);
-    assert_eq!(run(&mut all, start, start, start + ms(5000)), [(1000, 1)]);
+    let quiet = QUIET.as_millis();
+    let writes = run(&mut all, start, start, start + 2 * QUIET);
+    assert_eq!(writes, [(quiet, 1)]);
     let mut writes = Vec::new();
+    let busy = start + 10 * PATIENCE;
     for step in 0..30 {
-        let now = start + ms(5000 + step * 300);
+        let now = busy + PATIENCE.mul_f64(0.15) * step;
         all.want(now, &pod("a"), order(2 + step as i32), When::Soon);
-        writes.extend(run(&mut all, now, start, now + ms(299)));
+        writes.extend(run(&mut all, now, start, now + PATIENCE.mul_f64(0.149)));
     }
-    writes.extend(run(&mut all, start + ms(13_999), start, start + ms(60_000)));
+    let last = busy + PATIENCE.mul_f64(0.15) * 30;
+    writes.extend(run(&mut all, last, start, last + 10 * PATIENCE));
     assert!(writes.len() <= 6, "{writes:?}");
-    assert!(
-        writes.windows(2).all(|w| w[1].0 - w[0].0 >= 2000),
-        "{writes:?}"
-    );
+    let apart = |w: &[(u128, i32)]| w[1].0 - w[0].0 >= PATIENCE.as_millis();
+    assert!(writes.windows(2).all(apart), "{writes:?}");
     assert_eq!(writes.last().unwrap().1, 31);
 }
 

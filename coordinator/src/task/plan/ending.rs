@@ -16,6 +16,9 @@ use crate::task::runs::{self, Origin, POD_DELETED};
 const REFINED_WITHIN: Duration = Duration::from_secs(5);
 /// How long past its time a finished Task is kept for callbacks that are not settled.
 const CALLBACKS_WITHIN: Duration = Duration::from_secs(3600);
+/// How long a pod whose run is over may take to end where nothing is wrong with it: a node that is
+/// busy is late, and with the pod go its logs.
+const SLOW_WITHIN: Duration = Duration::from_secs(600);
 
 /// What becomes of a run that is over.
 pub(super) enum Conclusion {
@@ -141,7 +144,12 @@ pub(super) fn settle(
             .iter()
             .any(|s| s.reason == "Unresponsive");
         let ended = memory.status.finished_at.unwrap_or(now);
-        let at = later(ended, grace(&known.pod).saturating_add(STOP_MARGIN));
+        let mut containers = known.facts.tools.iter().chain(&known.facts.containers);
+        let margin = match containers.any(|c| c.trouble().is_some()) {
+            true => STOP_MARGIN,
+            false => SLOW_WITHIN,
+        };
+        let at = later(ended, grace(&known.pod).saturating_add(margin));
         // What does not end by itself would keep its place on the node for ever.
         if stuck || known.facts.node.is_none() || at <= now {
             return Some(delete(memory, &known.pod, None));

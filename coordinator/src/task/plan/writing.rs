@@ -10,9 +10,7 @@ use crate::task::memory::{Waiting, later};
 
 /// How long the first status of a run may wait for something to happen in it: most runs start sooner,
 /// and then it is one write less.
-const FIRST_WITHIN: Duration = Duration::from_secs(1);
-/// The same where the tools are brought to the pod by a container that runs before the steps'.
-const FIRST_WITHIN_FALLBACK: Duration = Duration::from_secs(3);
+const FIRST_WITHIN: Duration = Duration::from_secs(3);
 /// How much longer than others the writes of a run wait whose pod is ordered by patches of its own:
 /// short steps then share one.
 const FALLBACK_PAUSE: Duration = Duration::from_secs(2);
@@ -33,16 +31,16 @@ pub(super) fn write(memory: &mut Memory, now: Timestamp, next: &mut Next) -> Opt
         return None;
     }
     let pod = memory.status.pod.as_ref();
-    let (first_within, pause) = match pod.map(|p| p.carrier) {
-        Some(Carrier::DownwardAPI) => (FIRST_WITHIN_FALLBACK, FALLBACK_PAUSE),
-        _ => (FIRST_WITHIN, Duration::ZERO),
+    let pause = match pod.map(|p| p.carrier) {
+        Some(Carrier::DownwardAPI) => FALLBACK_PAUSE,
+        _ => Duration::ZERO,
     };
     let mut at = memory.tokens.ready_at(ends);
     if !ends {
         at = later(at, pause);
     }
     if memory.status.phase == TaskPhase::Pending {
-        at = at.max(later(since, first_within));
+        at = at.max(later(since, FIRST_WITHIN));
     }
     if let Some(until) = memory.write_trouble.wait(now) {
         at = at.max(until);

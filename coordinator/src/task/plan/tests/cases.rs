@@ -8,7 +8,7 @@ fn a_run_that_goes_well_has_one_pod_and_three_writes_at_most() {
     world.work();
     let pod = world.only_pod();
     assert_eq!(pod.metadata.name.as_deref(), Some("t-1"));
-    world.pass(2);
+    world.pass(4);
     assert_eq!(
         (world.phase(), world.reason()),
         (TaskPhase::Pending, "Starting")
@@ -78,7 +78,7 @@ fn a_changed_spec_waits_until_the_old_pod_is_gone() {
     world.pass(60);
     assert_eq!(world.made.len(), 1, "the old pod is still there");
     world.happen(Happens::PodGone);
-    world.pass(2);
+    world.pass(4);
     assert_eq!(world.only_pod().metadata.name.as_deref(), Some("t-2"));
     assert_eq!(
         (world.memory.durable.run, world.memory.durable.runs.len()),
@@ -134,6 +134,26 @@ fn a_cancel_goes_to_the_agent_and_the_pod_stays() {
         (TaskPhase::Cancelled, "Cancelled")
     );
     assert_eq!(world.pods.len(), 1);
+}
+
+#[test]
+fn a_pod_whose_node_is_slow_keeps_its_logs() {
+    let mut world = World::new(spec(2));
+    world.work();
+    world.run(0);
+    let waits = |reason: &str| {
+        json!([{ "name": "s1", "image": "", "imageID": "", "ready": false,
+        "restartCount": 0, "state": { "waiting": { "reason": reason } } }])
+    };
+    let shown = |reason| status("Pending", waits(reason).as_array().unwrap());
+    world.edit_all(|pod| pod.status = Some(shown("ContainerCreating")));
+    world.pass(300);
+    assert_eq!(world.phase(), TaskPhase::Succeeded);
+    assert_eq!(world.only_pod().metadata.deletion_timestamp, None);
+    // This one never ends by itself.
+    world.edit_all(|pod| pod.status = Some(shown("ErrImageNeverPull")));
+    world.pass(2);
+    assert!(world.only_pod().metadata.deletion_timestamp.is_some());
 }
 
 #[test]
@@ -277,7 +297,7 @@ fn a_restart_finds_the_pod_that_was_made_last() {
     world.work();
     assert_eq!(world.memory.durable.run, 0, "nothing is written yet");
     world.restart();
-    world.pass(3);
+    world.pass(4);
     assert_eq!((world.made.len(), world.memory.durable.run), (1, 1));
     assert_eq!(world.memory.durable.pod.as_ref().unwrap().uid, "pod-1");
 }

@@ -59,7 +59,7 @@ impl Parts {
     }
 
     /// The process of a container's PID 1, by the container's ID as a pod's status has it.
-    fn process(&self, node: u32, container_id: &str) -> Pid {
+    pub fn process(&self, node: u32, container_id: &str) -> Pid {
         let id = container_id.trim_start_matches("containerd://");
         let found = self
             .cluster(&["pid", &node.to_string(), id])

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use baton_api::status::TaskPhase;
 use baton_e2e::{Cluster, Kubectl, Receiver, Request, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::batch::{Batch, Shape};
@@ -70,10 +72,14 @@ fn what_happened_while_the_coordinator_was_away_is_told_afterwards() {
         (batch.marks().len() == 10 && receiver.requests().len() >= 10).then_some(())
     });
     let _back = Undo(|| scale(kubectl, 2));
-    let victims = system::running(kubectl, "coordinator");
+    let victims: Vec<Pid> = system::running(kubectl, "coordinator")
+        .iter()
+        .map(|it| parts.process(it.node, &it.container))
+        .collect();
     scale(kubectl, 0);
-    for victim in &victims {
-        system::kill(&parts, victim);
+    for victim in victims {
+        // One that did not lead may have ended by itself already.
+        let _ = kill(victim, Signal::SIGKILL);
     }
     let gone = Instant::now();
     until(Duration::from_secs(20), "no coordinator runs", || {

@@ -23,7 +23,7 @@ pub struct ContainerFacts {
     pub state: ContainerState,
     /// The image that it runs, by digest, as the container runtime names it; empty until it is known.
     pub image_id: String,
-    /// It runs, and answers its native readiness probe (or has none).
+    /// It runs, and answers its native startup and readiness probes (or has none).
     pub ready: bool,
     /// Its entrypoint decides by conditions whether its command runs at all.
     pub conditional: bool,
@@ -192,10 +192,16 @@ pub(super) fn container(
             .and_then(|s| s.state.as_ref())
             .map_or(ContainerState::Unknown, state),
         image_id: status.map_or(String::new(), |s| bounded(&s.image_id)),
-        ready: status.is_some_and(|s| s.ready),
+        ready: status.is_some_and(|s| s.ready || only_starts(spec) && s.started == Some(true)),
         conditional: has("--when"),
         leaves_record: has("--termination-message"),
     }
+}
+
+/// Whether a startup probe alone tells that it is ready. Older kubelets say so of the container as a
+/// whole a minute later.
+fn only_starts(spec: Option<&Container>) -> bool {
+    spec.is_some_and(|c| c.startup_probe.is_some() && c.readiness_probe.is_none())
 }
 
 fn state(state: &Native) -> ContainerState {

@@ -190,3 +190,25 @@ fn a_pod_that_nobody_takes_says_why() {
     assert_eq!(empty.container(1).unwrap().state, ContainerState::Unknown);
     assert_eq!((empty.container(0), empty.container(2)), (None, None));
 }
+
+#[test]
+fn a_container_is_ready_as_soon_as_its_only_probe_says_so() {
+    let ready = |has_readiness: bool, said: Value| {
+        let mut status = json!({"name": "a", "state": {"running": {}}});
+        status
+            .as_object_mut()
+            .unwrap()
+            .extend(said.as_object().unwrap().clone());
+        let mut pod = pod(json!({"phase": "Running", "containerStatuses": [status]}));
+        let container = &mut pod.spec.as_mut().unwrap().containers[0];
+        container.startup_probe = Some(Default::default());
+        container.readiness_probe = has_readiness.then(Default::default);
+        facts(&pod, &Plan::of_steps(["a"])).containers[0].ready
+    };
+    let started = json!({"ready": false, "started": true});
+    assert!(ready(false, started.clone()));
+    assert!(!ready(true, started));
+    assert!(!ready(false, json!({"ready": false, "started": false})));
+    assert!(!ready(false, json!({"ready": false})));
+    assert!(ready(true, json!({"ready": true, "started": true})));
+}

@@ -150,12 +150,21 @@ fn decide(before: Option<&Task>, applied: &Task) -> Decided {
     }
 }
 
+/// The fields of a spec that do not change what is run, as the coordinator has them.
+const NOT_RUN: [&str; 4] = [
+    "cancel",
+    "ttlSecondsAfterFinished",
+    "callbacks",
+    "taskRetries",
+];
+
 /// What of a spec decides what is run.
 fn to_run(spec: &Value) -> Value {
     let mut spec = spec.clone();
     if let Some(map) = spec.as_object_mut() {
-        map.remove("cancel");
-        map.remove("ttlSecondsAfterFinished");
+        for field in NOT_RUN {
+            map.remove(field);
+        }
     }
     spec
 }
@@ -226,6 +235,7 @@ mod tests {
             run: 3,
             generation: 5,
         };
+        let over_again = over.clone();
         let again = decide(Some(&task("u", 5, spec.clone(), over.clone())), &applied);
         assert!(again.rerun);
         assert_eq!(again.since, since);
@@ -234,6 +244,12 @@ mod tests {
         let changed = decide(Some(&task("u", 4, json!({"steps": [2]}), over)), &applied);
         assert!(!changed.rerun);
         assert_eq!(changed.since, since);
+        let told = json!({"steps": [1], "callbacks": [{"url": "http://h/"}], "taskRetries": {"failure": 1}});
+        let told = decide(
+            Some(&task("u", 4, spec.clone(), over_again)),
+            &task("u", 5, told, Value::Null),
+        );
+        assert!(told.rerun, "what is run is the same");
         let followed = decide(Some(&task("u", 5, spec.clone(), runs.clone())), &applied);
         assert!(!followed.rerun);
         assert_eq!(followed.since.run, 2);

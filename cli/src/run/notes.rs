@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use baton_api::Rendered;
 use baton_api::core::{Volume, VolumeMount};
+use baton_api::task::TaskRetries;
 
 /// Everything of a task that is accepted and does nothing here, a line each.
 pub fn notes(task: &Rendered) -> Vec<String> {
@@ -30,6 +31,7 @@ pub fn notes(task: &Rendered) -> Vec<String> {
             spec.ttl_seconds_after_finished.is_some(),
         ),
         ("cancel", spec.cancel),
+        ("taskRetries", spec.task_retries != TaskRetries::default()),
     ];
     native.extend(
         spec_fields

@@ -212,6 +212,13 @@ impl Following<'_, '_> {
         self.found();
         self.quiet_since = Instant::now();
         let Some(task) = task else {
+            if self.is_over() {
+                // Its time to live was short: how it ended is known, and no more of its logs will come.
+                if let Some(shown) = &mut self.shown {
+                    shown.give_up(self.terminal);
+                }
+                return Ok(());
+            }
             if self.seen {
                 let said = format!("task {name} was deleted, and its pods and logs with it");
                 return Err(ClusterError::Other(said));
@@ -328,10 +335,15 @@ impl Following<'_, '_> {
         self.advance();
     }
 
+    /// Whether the run that is shown is over.
+    fn is_over(&self) -> bool {
+        let shown = self.shown.as_ref();
+        self.status.phase.is_over() && shown.is_some_and(|s| s.run == self.status.run)
+    }
+
     /// Whether this is the end.
     fn end(&mut self) -> Option<End> {
-        let over = self.status.phase.is_over() && self.status.run == self.shown.as_ref()?.run;
-        if !over {
+        if !self.is_over() {
             return None;
         }
         let shown = self.shown.as_mut()?;

@@ -1,0 +1,161 @@
+//! `baton` against a cluster.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use baton_api::status::TaskPhase;
+use baton_e2e::{Cluster, Namespace};
+
+const SOON: Duration = Duration::from_secs(120);
+
+/// `baton`, built as this test was.
+fn baton() -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "baton", "--bin", "baton"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .status()
+        .expect("cargo starts");
+    assert!(built.success(), "baton can be built");
+    // target/debug/deps/cli-...
+    let test = std::env::current_exe().expect("this program has a path");
+    let folder = test.ancestors().nth(2).expect("it is in target/debug/deps");
+    folder.join("baton")
+}
+
+/// What a run of it said.
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn run(ns: &Namespace, cluster: &Cluster, program: &Path, args: &[&str]) -> Said {
+    let output = Command::new(program)
+        .args(args)
+        .args(["--namespace", ns.name()])
+        .env("KUBECONFIG", cluster.kubectl().kubeconfig())
+        .stdin(Stdio::null())
+        .output()
+        .expect("baton starts");
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_task_from_the_command_line() {
+    let cluster = Cluster::shared();
+    let ns = cluster.namespace("cli");
+    let baton = baton();
+    let run = |args: &[&str]| run(&ns, &cluster, &baton, args);
+    let folder = std::env::temp_dir().join(ns.name());
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("text").to_owned()
+    };
+    let greet = file(
+        "greet.yaml",
+        r#"
+apiVersion: baton.dev/v1alpha1
+kind: Task
+metadata: {name: greet}
+spec:
+  params: [{name: whom, default: nobody}, {name: code, default: "0"}]
+  steps:
+  - {name: one, image: busybox, command: [sh, -c, 'echo hello; sleep 0.2; echo $(params.whom)']}
+  - {name: two, image: busybox, command: [sh, -c, 'echo bye; exit $(params.code)']}
+"#,
+    );
+    let said = run(&["run", "--cluster", &greet, "-p", "whom=world"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(said.out, "one | hello\none | world\ntwo | bye\n");
+    assert!(said.err.contains("task greet: Succeeded"), "{}", said.err);
+    assert_eq!(ns.status("greet").phase, TaskPhase::Succeeded);
+
+    let said = run(&["run", "--cluster", "-q", &greet, "-p", "code=3"]);
+    assert_eq!(said.code, 3, "the exit code of its step: {}", said.err);
+    assert_eq!(ns.status("greet").run, 2);
+    let said = run(&["run", "--cluster", &greet, "-p", "nope=1"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(said.err.contains("nope"), "{}", said.err);
+
+    let said = run(&["logs", "greet", "--no-prefix", "--step", "two"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "bye\n"), "{}", said.err);
+    let said = run(&["list"]);
+    let line = said
+        .out
+        .lines()
+        .find(|line| line.contains("greet"))
+        .expect("a line");
+    assert!(line.contains("Failed") && line.contains("2/2"), "{line}");
+    let said = run(&["describe", "greet"]);
+    for text in ["Failed", "exit code 3", "baton rerun"] {
+        assert!(said.out.contains(text), "{text}: {}", said.out);
+    }
+    let said = run(&["describe", "nope"]);
+    assert_ne!(said.code, 0);
+    assert!(said.err.contains("nope"), "{}", said.err);
+
+    // One that takes its time: its logs are followed until it is cancelled, and then it runs again.
+    ns.apply(
+        "
+apiVersion: baton.dev/v1alpha1
+kind: Task
+metadata: {name: long}
+spec:
+  gracePeriod: 1s
+  steps:
+  - {name: one, image: busybox, command: [echo, first]}
+  - {name: two, image: busybox, command: [sh, -c, 'echo working; exec sleep 600']}
+",
+    );
+    let followed = std::thread::scope(|scope| {
+        let followed = scope.spawn(|| run(&["logs", "-f", "long"]));
+        ns.wait("task", "long", SOON, "its second step runs", |task| {
+            task["status"]["steps"][1]["state"] == "Running"
+        });
+        let said = run(&["cancel", "long"]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        followed.join().expect("it ends with the task")
+    });
+    assert_eq!(
+        followed.out, "one | first\ntwo | working\n",
+        "{}",
+        followed.err
+    );
+    assert_eq!(ns.finished("long", SOON).phase, TaskPhase::Cancelled);
+    let said = run(&["rerun", "long"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    ns.wait("task", "long", SOON, "it runs again", |task| {
+        task["status"]["run"] == 2 && task["status"]["steps"][1]["state"] == "Running"
+    });
+    assert_eq!(
+        ns.get("task", "long").expect("there")["spec"]["cancel"]
+            .as_bool()
+            .unwrap_or(false),
+        false
+    );
+
+    // As kubectl's plugin.
+    let plugin = folder.join("kubectl-baton");
+    symlink(&baton, &plugin).expect("a link");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new("kubectl")
+        .args(["baton", "list", "--namespace", ns.name()])
+        .env("PATH", format!("{}:{path}", folder.display()))
+        .env("KUBECONFIG", cluster.kubectl().kubeconfig())
+        .output()
+        .expect("kubectl starts");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("long"),
+        "{output:?}"
+    );
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+}

@@ -180,8 +180,8 @@ fn another_coordinator_goes_on_where_the_leader_is_killed() {
     kubectl.run(&args).success("the leader's pod goes");
     let begin = Instant::now();
     ns.apply(
-        "{apiVersion: baton.dev/v1alpha1, kind: Task, metadata: {name: late}, spec: {steps: \
-         [{name: one, image: busybox, command: ['true']}]}}",
+        "apiVersion: baton.dev/v1alpha1\nkind: Task\nmetadata: {name: late}\nspec:\n  \
+         steps: [{name: one, image: busybox, command: ['true']}]\n",
     );
     let status = ns.finished("late", Duration::from_secs(60));
     assert_eq!(status.phase, TaskPhase::Succeeded, "{status:?}");

@@ -77,9 +77,9 @@ fn pods_removed_by_force_while_the_agents_are_away_leave_nothing() {
     system::whole(kubectl);
     for node in ["node1", "node2"] {
         ns.apply(&format!(
-            "{{apiVersion: baton.dev/v1alpha1, kind: Task, metadata: {{name: on-{node}}}, spec: {{podTemplate: \
-             {{spec: {{nodeSelector: {{kubernetes.io/hostname: {node}}}}}}}, steps: \
-             [{{name: long, image: busybox, command: [sleep, '600']}}]}}}}"
+            "apiVersion: baton.dev/v1alpha1\nkind: Task\nmetadata: {{name: on-{node}}}\nspec:\n  \
+             podTemplate: {{spec: {{nodeSelector: {{kubernetes.io/hostname: {node}}}}}}}\n  \
+             steps: [{{name: long, image: busybox, command: [sleep, '600']}}]\n"
         ));
     }
     let running = |task: &str| {

@@ -79,6 +79,15 @@ pub(crate) fn kill(parts: &Parts, it: &Running) {
 
 /// Waits until everything of Baton's is there and ready, as it was before the test.
 pub(crate) fn whole(kubectl: &Kubectl) {
+    kubectl
+        .run(&[
+            "wait",
+            "--for=condition=Ready",
+            "nodes",
+            "--all",
+            "--timeout=90s",
+        ])
+        .success("every node is ready");
     for what in ["daemonset/baton-agent", "deployment/baton-coordinator"] {
         let out = kubectl.run(&["-n", SYSTEM, "rollout", "status", what, "--timeout", "120s"]);
         out.success("Baton is whole again");

@@ -103,8 +103,11 @@ pub(super) async fn cancel_all(args: &args::Cancel) -> Result<i32, ClusterError>
 async fn cancel_one(cluster: &Cluster, name: &str) -> Result<String, ClusterError> {
     let namespace = &cluster.namespace;
     let task = get(cluster, namespace, name).await?;
-    let phase = task.status().map(|s| s.phase).unwrap_or_default();
-    if phase.is_over() {
+    let status = task.status().unwrap_or_default();
+    let phase = status.phase;
+    // A changed spec has its run before it still.
+    let is_newest = status.observed_generation >= Some(task.generation());
+    if phase.is_over() && is_newest {
         return Ok(format!("task {name} is over already: {phase:?}"));
     }
     if task.is_cancelled() {

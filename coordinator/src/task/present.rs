@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::memory::Trouble;
 use super::object::TaskView;
-use super::runs::{INVALID, not_before};
+use super::runs::{INVALID, Origin, not_before};
 use super::text::cut;
 
 /// Longest message of a condition, in characters.
@@ -22,7 +22,11 @@ pub(super) fn present(
     facts: Option<&PodFacts>,
     now: Timestamp,
 ) {
-    status.observed_generation = task.generation;
+    // Until the run that a changed spec asks for has begun, what is told is of the spec before.
+    let is_of_spec = status.run == 0 || Origin::of_status(status).is_wanted(task);
+    if is_of_spec || task.spec.is_err() {
+        status.observed_generation = task.generation;
+    }
     let ordered = || status.steps.iter().filter(|s| s.kind != StepKind::Sidecar);
     let ended = |state| matches!(state, StepPhase::Succeeded | StepPhase::Failed);
     let done = ordered().filter(|s| ended(s.state)).count();
@@ -44,7 +48,7 @@ pub(super) fn present(
     if let (Some(start), Some(end)) = (status.started_at, status.finished_at) {
         status.duration = duration(end.since(start));
     }
-    succeeded(status, now);
+    succeeded(status, task.generation.filter(|_| is_of_spec), now);
     valid(status, task, now);
 }
 
@@ -92,7 +96,8 @@ fn why_pending(
     }
 }
 
-fn succeeded(status: &mut TaskStatus, now: Timestamp) {
+/// `generation`: that of the spec that the run is of, where that is not an earlier one.
+fn succeeded(status: &mut TaskStatus, generation: Option<i64>, now: Timestamp) {
     let (value, at) = match status.phase {
         TaskPhase::Pending | TaskPhase::Running => ("Unknown", now),
         TaskPhase::Succeeded => ("True", status.finished_at.unwrap_or(now)),
@@ -112,30 +117,36 @@ fn succeeded(status: &mut TaskStatus, now: Timestamp) {
         ("", TaskPhase::Succeeded) => "all steps are over, and none failed it".to_owned(),
         (message, _) => message.to_owned(),
     };
-    set(status, "Succeeded", value, &reason, &message, at);
+    let known = status.conditions.iter().find(|c| c.kind == "Succeeded");
+    let generation = generation.or(known.and_then(|c| c.observed_generation));
+    set(
+        status,
+        "Succeeded",
+        generation,
+        (value, &reason, &message),
+        at,
+    );
 }
 
 fn valid(status: &mut TaskStatus, task: &TaskView, now: Timestamp) {
-    match &task.spec {
-        Err(mistakes) => set(status, "Valid", "False", INVALID, mistakes, now),
-        Ok(_) if status.reason == INVALID => {
-            let message = status.message.clone();
-            set(status, "Valid", "False", INVALID, &message, now);
-        }
-        Ok(_) => set(status, "Valid", "True", "Valid", "it can be run", now),
-    }
+    let said = match &task.spec {
+        Err(mistakes) => ("False", INVALID, mistakes.clone()),
+        Ok(_) if status.reason == INVALID => ("False", INVALID, status.message.clone()),
+        Ok(_) => ("True", "Valid", "it can be run".to_owned()),
+    };
+    let said = (said.0, said.1, said.2.as_str());
+    set(status, "Valid", task.generation, said, now);
 }
 
-/// Sets a condition; its time is that of the last change of its value.
+/// Sets a condition to a value, with a reason and a message; its time is that of the last change of
+/// its value.
 fn set(
     status: &mut TaskStatus,
     kind: &str,
-    value: &str,
-    reason: &str,
-    message: &str,
+    generation: Option<i64>,
+    (value, reason, message): (&str, &str, &str),
     at: Timestamp,
 ) {
-    let generation = status.observed_generation;
     let known = status.conditions.iter_mut().find(|c| c.kind == kind);
     let since = match &known {
         Some(known) if known.status == value => known.last_transition_time,

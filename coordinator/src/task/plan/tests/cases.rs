@@ -77,8 +77,23 @@ fn a_changed_spec_waits_until_the_old_pod_is_gone() {
     assert!(world.only_pod().metadata.deletion_timestamp.is_some());
     world.pass(60);
     assert_eq!(world.made.len(), 1, "the old pod is still there");
+    let observed = |world: &World| {
+        let status = &world.memory.durable;
+        (
+            status.observed_generation,
+            status.conditions[0].observed_generation,
+        )
+    };
+    let before = world.task.metadata.generation.map(|g| g - 1);
+    assert_eq!(
+        observed(&world),
+        (before, before),
+        "the run is of the spec before"
+    );
     world.happen(Happens::PodGone);
     world.pass(4);
+    let now = world.task.metadata.generation;
+    assert_eq!(observed(&world), (now, now));
     assert_eq!(world.only_pod().metadata.name.as_deref(), Some("t-2"));
     assert_eq!(
         (world.memory.durable.run, world.memory.durable.runs.len()),

@@ -175,7 +175,7 @@ pub(super) fn bars(step: &StepFacts, scale: &Scale) -> Vec<Bar> {
         let end = attempt.finished_at.or(next).unwrap_or(over);
         let ran = span(end.since(attempt.started_at));
         let (class, how) = match (attempt.failure, next) {
-            (Some((reason, code)), _) => (Class::Warn, format!("{reason:?}, exit {code}")),
+            (Some((reason, code)), _) => (Class::Warn, format!("{reason}, exit {code}")),
             (None, Some(_)) => (Class::Warn, "failed".to_owned()),
             (None, None) => (class_of(step), last_words(step)),
         };

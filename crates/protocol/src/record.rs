@@ -1,6 +1,7 @@
 //! The final record of a step, and the termination message made of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -34,6 +35,16 @@ impl Reason {
     /// Whether a step with this reason lets its successor start.
     pub const fn is_success(self) -> bool {
         matches!(self, Reason::Completed | Reason::Skipped)
+    }
+}
+
+/// As in JSON.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::OomKilled => f.write_str("OOMKilled"),
+            reason => write!(f, "{reason:?}"),
+        }
     }
 }
 
@@ -226,6 +237,14 @@ mod tests {
         let json =
             br#"{"reason":"OOMKilled","exitCode":137,"finishedAt":"2026-01-01T00:00:00Z","new":1}"#;
         assert_eq!(Record::from_json(json).unwrap().reason, Reason::OomKilled);
+    }
+
+    #[test]
+    fn a_reason_reads_as_in_json() {
+        for reason in [Reason::OomKilled, Reason::TimedOut, Reason::StartError] {
+            let json = serde_json::to_string(&reason).unwrap();
+            assert_eq!(json, format!("\"{reason}\""));
+        }
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl fmt::Display for Cause {
                 message,
                 ..
             } => {
-                write!(f, "step {name}: {reason:?}, exit code {exit_code}")?;
+                write!(f, "step {name}: {reason}, exit code {exit_code}")?;
                 if message.is_empty() {
                     Ok(())
                 } else {

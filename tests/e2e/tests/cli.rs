@@ -136,12 +136,8 @@ spec:
     ns.wait("task", "long", SOON, "it runs again", |task| {
         task["status"]["run"] == 2 && task["status"]["steps"][1]["state"] == "Running"
     });
-    assert_eq!(
-        ns.get("task", "long").expect("there")["spec"]["cancel"]
-            .as_bool()
-            .unwrap_or(false),
-        false
-    );
+    let task = ns.get("task", "long").expect("there");
+    assert_ne!(task["spec"]["cancel"], true, "{task}");
 
     // As kubectl's plugin.
     let plugin = folder.join("kubectl-baton");

@@ -5,9 +5,12 @@ use std::io::IsTerminal;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// What is logged where nothing else is asked for. The Kubernetes client is left out: it logs every
-/// attempt to reach a server that is away.
-pub const DEFAULT_LEVEL: &str = "info,kube_client=off,kube_runtime=off";
+/// What is logged where nothing else is asked for.
+pub const DEFAULT_LEVEL: &str = "info";
+
+/// The Kubernetes client is left out unless it is named: it logs every attempt to reach a server that
+/// is away.
+const QUIET: &str = "kube_client=off,kube_runtime=off";
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -28,7 +31,11 @@ pub fn init(format: Option<LogFormat>, level: &str) -> Result<(), LogError> {
         Ok(text) if !text.is_empty() => ("RUST_LOG", text),
         _ => ("--log-level", level.to_owned()),
     };
-    let filter = EnvFilter::try_new(&text).map_err(|source| LogError { from, text, source })?;
+    let filter = match from {
+        "RUST_LOG" => EnvFilter::try_new(&text),
+        _ => quiet(&text),
+    };
+    let filter = filter.map_err(|source| LogError { from, text, source })?;
     let format = format.unwrap_or(if std::io::stderr().is_terminal() {
         LogFormat::Text
     } else {
@@ -45,6 +52,11 @@ pub fn init(format: Option<LogFormat>, level: &str) -> Result<(), LogError> {
     Ok(())
 }
 
+fn quiet(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    // Of two that name the same, the later counts.
+    EnvFilter::try_new(format!("{QUIET},{level}"))
+}
+
 /// A filter that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{from} is {text:?}: {source}")]
@@ -52,4 +64,20 @@ pub struct LogError {
     from: &'static str,
     text: String,
     source: tracing_subscriber::filter::ParseError,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kubernetes_client_is_quiet_unless_it_is_named() {
+        let filter = quiet("debug").unwrap().to_string();
+        assert!(filter.contains("kube_client=off"), "{filter}");
+        assert!(filter.contains("debug"), "{filter}");
+        let filter = quiet("info,kube_client=debug").unwrap().to_string();
+        assert!(filter.contains("kube_client=debug"), "{filter}");
+        assert!(!filter.contains("kube_client=off"), "{filter}");
+        assert!(quiet("loud=very").is_err());
+    }
 }

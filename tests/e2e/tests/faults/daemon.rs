@@ -99,10 +99,7 @@ fn pods_removed_by_force_while_the_agents_are_away_leave_nothing() {
             "{left}"
         );
     }
-    let _back = Undo(|| {
-        parts.start("kubelet1");
-        away(kubectl, false);
-    });
+    let _back = Undo(|| away(kubectl, false));
     away(kubectl, true);
     until(Duration::from_secs(60), "no agent runs", || {
         system::running(kubectl, "agent").is_empty().then_some(())
@@ -111,9 +108,6 @@ fn pods_removed_by_force_while_the_agents_are_away_leave_nothing() {
         ns.kubectl(&["delete", "pod", pod, "--force", "--grace-period=0"])
             .success("delete");
     }
-    // One kubelet forgets what it was about, too.
-    parts.stop("kubelet1", "KILL");
-    parts.start("kubelet1");
     away(kubectl, false);
     system::whole(kubectl);
     for (_, uid, node) in &pods {

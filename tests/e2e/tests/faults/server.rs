@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use baton_e2e::{Cluster, until};
+use serde_json::Value;
 
 use crate::batch::{Batch, Shape};
 use crate::system::{self, Undo};
@@ -60,6 +61,13 @@ fn tasks_go_on_while_the_api_server_is_away() {
     system::whole(kubectl);
 }
 
+/// Whether all of a pod's containers were started.
+fn has_all(pod: &Value, containers: usize) -> bool {
+    let statuses = pod["status"]["containerStatuses"].as_array();
+    let started = |it: &&Value| !it["state"]["waiting"].is_object();
+    statuses.is_some_and(|all| all.iter().filter(started).count() == containers)
+}
+
 #[test]
 #[ignore = "needs a cluster"]
 fn a_kubelet_is_killed_and_started_again() {
@@ -76,19 +84,26 @@ fn a_kubelet_is_killed_and_started_again() {
         ..Shape::default()
     };
     let batch = Batch::apply(&ns, &parts, cluster.nodes().len(), shape);
-    // Some run, some begin, some wait.
-    until(Duration::from_secs(60), "some run", || {
-        (batch.begun() >= 3).then_some(())
+    // All containers of some pods are there, others wait for theirs.
+    let begun = until(Duration::from_secs(60), "some run", || {
+        let tasks: Vec<String> = ns
+            .list("pods", "baton.dev/managed=true")
+            .iter()
+            .filter(|pod| has_all(pod, 4))
+            .filter_map(|pod| pod["metadata"]["labels"]["baton.dev/task"].as_str())
+            .map(str::to_owned)
+            .collect();
+        (!tasks.is_empty()).then_some(tasks)
     });
     let _back = Undo(|| parts.start("kubelet1"));
     parts.stop("kubelet1", "KILL");
-    let begun = batch.marks();
     until(
         Duration::from_secs(30),
         "those that run go on without it",
         || {
             let now = batch.marks();
-            begun.keys().all(|task| now[task].len() == 4).then_some(())
+            let over = |task: &String| now.get(task).is_some_and(|steps| steps.len() == 4);
+            begun.iter().all(over).then_some(())
         },
     );
     parts.start("kubelet1");

@@ -114,16 +114,16 @@ spec:
     let before = Instant::now();
     cancel(&ns, "waits");
     let status = ns.finished("waits", SOON);
-    assert_eq!(status.phase, TaskPhase::Cancelled);
-    assert_eq!(status.steps[0].attempts, 0, "it never ran");
-    ns.wait("pod", "waits-1", SOON, "its order follows", |pod| {
-        pod["metadata"]["annotations"]["baton.dev/order"] == "-1"
-    });
     assert!(
         before.elapsed() < Duration::from_secs(15),
         "{:?}",
         before.elapsed()
     );
+    assert_eq!(status.phase, TaskPhase::Cancelled);
+    assert_eq!(status.steps[0].attempts, 0, "it never ran");
+    ns.wait("pod", "waits-1", SOON, "its order follows", |pod| {
+        pod["metadata"]["annotations"]["baton.dev/order"] == "-1"
+    });
 
     ns.wait("task", "no-node", SOON, "it has a pod", |task| {
         task["status"]["pod"]["uid"].is_string()

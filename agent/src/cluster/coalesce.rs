@@ -95,7 +95,9 @@ impl Coalescer {
             first: None,
             last_write: None,
         });
-        if entry.wanted != annotations {
+        // What is the last may be what it is already, and wait.
+        let hurries = when == When::Now && entry.due.is_some();
+        if entry.wanted != annotations || hurries {
             entry.wanted = annotations;
             entry.schedule(now, when);
         }

@@ -48,6 +48,15 @@ fn a_short_task_costs_one_write() {
 }
 
 #[test]
+fn the_last_order_is_written_at_once_though_it_was_wanted_before() {
+    let (mut all, start) = (Coalescer::default(), Instant::now());
+    all.want(start, &pod("a"), order(-1), When::Soon);
+    all.want(start + ms(200), &pod("a"), order(-1), When::Now);
+    let writes = run(&mut all, start + ms(200), start, start + ms(60_000));
+    assert_eq!(writes, [(200, -1)]);
+}
+
+#[test]
 fn a_long_step_is_seen_and_a_busy_pod_now_and_then() {
     let (mut all, start) = (Coalescer::default(), Instant::now());
     all.want(start, &pod("a"), order(1), When::Soon);

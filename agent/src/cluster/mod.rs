@@ -134,8 +134,8 @@ struct Cluster {
     view: ClusterView,
     pods: Pods,
     writes: Coalescer,
-    /// The orders of the pods with the volume as they were followed last.
-    orders: HashMap<String, Order>,
+    /// The orders of the pods with the volume as they were followed last, and whether they are the last.
+    orders: HashMap<String, (Order, bool)>,
     under_way: JoinSet<(Write, Written)>,
 }
 
@@ -194,13 +194,14 @@ impl Cluster {
             let uid = &view.pod.uid;
             self.command(uid);
             let known = self.orders.get(uid).copied();
-            if known == Some(view.order) || (known.is_none() && view.order == Order::HOLD) {
+            let is_last = view.outcome.is_some() || view.order == Order::Turn(view.plan.finished());
+            let is_new = known.is_none() && view.order == Order::HOLD && !is_last;
+            if known == Some((view.order, is_last)) || is_new {
                 continue;
             }
-            self.orders.insert(uid.clone(), view.order);
+            self.orders.insert(uid.clone(), (view.order, is_last));
             let annotations = [(ORDER_ANNOTATION.to_owned(), view.order.to_string())];
-            let is_last = view.order == Order::Turn(view.plan.finished());
-            let when = match is_last || view.outcome.is_some() {
+            let when = match is_last {
                 true => When::Now,
                 false => When::Soon,
             };

@@ -264,7 +264,7 @@ spec:
     for (task, reason) in [
         ("never-pulled", "ErrImageNeverPull"),
         ("bad-name", "InvalidImageName"),
-        ("no-registry", "ImagePullBackOff"),
+        ("no-registry", "ErrImagePull"),
         ("no-program", "StartError"),
     ] {
         let status = ns.finished(task, SOON);

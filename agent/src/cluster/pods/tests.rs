@@ -93,16 +93,16 @@ fn what_can_never_start_is_told() {
     };
     let commands = ends_of(status(
         "Pending",
-        &[("a", running()), ("b", waiting("ImagePullBackOff"))],
+        &[("a", running()), ("b", waiting("ErrImagePull"))],
     ));
     assert!(
         matches!(&commands[..], [Command::Died(2, Death::NeverStarted(why))]
-            if why.contains("ImagePullBackOff") && why.contains("no such image")),
+            if why.contains("ErrImagePull") && why.contains("no such image")),
         "{commands:?}"
     );
-    // A first failure to pull is tried again by the kubelet.
+    // A back-off alone does not tell why.
     assert_eq!(
-        ends_of(status("Pending", &[("b", waiting("ErrImagePull"))])),
+        ends_of(status("Pending", &[("b", waiting("ImagePullBackOff"))])),
         []
     );
     let commands = ends_of(status("Running", &[("a", ended(128, "StartError"))]));

@@ -91,21 +91,28 @@ pub enum End {
 
 impl ContainerFacts {
     /// Why it can never start, where that is so.
+    ///
+    /// A failed pull counts where its cause is told, unless that is the kubelet's own limit of pulls, which
+    /// is over soon. A back-off alone, as older kubelets tell it, says nothing of the cause: the failure
+    /// before it and the one after it do.
     pub fn never_starts(&self) -> Option<String> {
-        const NEVER: [&str; 6] = [
+        const NEVER: [&str; 5] = [
             "CreateContainerConfigError",
             "CreateContainerError",
             "ErrImageNeverPull",
             "ImageInspectError",
-            "ImagePullBackOff",
             "InvalidImageName",
         ];
-        match &self.state {
-            ContainerState::Waiting { reason, message } if NEVER.contains(&reason.as_str()) => {
-                Some(sentence(reason, message))
-            }
-            _ => None,
-        }
+        const LIMIT: &str = "QPS exceeded";
+        let ContainerState::Waiting { reason, message } = &self.state else {
+            return None;
+        };
+        let is_final = match reason.as_str() {
+            "ErrImagePull" => !message.contains(LIMIT),
+            "ImagePullBackOff" => message.contains("\": ") && !message.contains(LIMIT),
+            reason => NEVER.contains(&reason),
+        };
+        is_final.then(|| sentence(reason, message))
     }
 
     /// What keeps it from starting, where somebody should know and it may pass: the kubelet's word and

@@ -107,30 +107,43 @@ fn a_container_without_an_entrypoints_message_tells_by_its_end() {
 
 #[test]
 fn what_can_never_start_is_told_from_what_takes_its_time() {
-    let waiting = |reason: &str| {
+    let waiting = |reason: &str, message: &str| {
         read(json!({"phase": "Pending", "containerStatuses": [
-            {"name": "b", "state": {"waiting": {"reason": reason, "message": "m"}}},
+            {"name": "b", "state": {"waiting": {"reason": reason, "message": message}}},
         ]}))
     };
-    for reason in [
-        "ErrImageNeverPull",
-        "InvalidImageName",
-        "ImagePullBackOff",
-        "CreateContainerConfigError",
+    for (reason, message) in [
+        ("ErrImageNeverPull", "m"),
+        ("InvalidImageName", "m"),
+        ("CreateContainerConfigError", "m"),
+        ("ErrImagePull", "no such image"),
+        (
+            "ImagePullBackOff",
+            "Back-off pulling image \"x\": ErrImagePull: no such image",
+        ),
     ] {
-        let seen = waiting(reason);
+        let seen = waiting(reason, message);
         assert_eq!(
             seen.never_starting().collect::<Vec<_>>(),
-            [(2, format!("{reason}: m"))]
+            [(2, format!("{reason}: {message}"))]
         );
     }
-    let seen = waiting("ErrImagePull");
-    assert_eq!(seen.never_starting().count(), 0);
-    assert_eq!(
-        seen.container(2).unwrap().trouble(),
-        Some(("ErrImagePull", "ErrImagePull: m".to_owned()))
-    );
-    let seen = waiting("ContainerCreating");
+    for (reason, message) in [
+        ("ErrImagePull", "pull QPS exceeded"),
+        ("ImagePullBackOff", "Back-off pulling image \"x\""),
+        (
+            "ImagePullBackOff",
+            "Back-off pulling image \"x\": ErrImagePull: pull QPS exceeded",
+        ),
+    ] {
+        let seen = waiting(reason, message);
+        assert_eq!(seen.never_starting().count(), 0, "{reason}: {message}");
+        assert_eq!(
+            seen.container(2).unwrap().trouble(),
+            Some((reason, format!("{reason}: {message}")))
+        );
+    }
+    let seen = waiting("ContainerCreating", "m");
     assert_eq!(
         (
             seen.never_starting().count(),

@@ -169,7 +169,7 @@ fn what_can_never_start_fails_the_task_before_its_turn() {
     let never = pod(
         "Pending",
         &none,
-        &[("a", running()), ("b", waiting("ImagePullBackOff"))],
+        &[("a", running()), ("b", waiting("ErrImagePull"))],
     );
     let (ordered, update) = Ordered::open(Plan::of_steps(["a", "b"]), &never, at(1));
     assert_eq!(order_of(&update), Some("-1"), "{update:?}");

@@ -19,6 +19,9 @@ use crate::volume::{DRIVER, VolumeError};
 
 /// Time until a socket that could not be made is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Time after which a kubelet that could not register the plugin is asked again, by a new socket: an API
+/// server that was away kept it from it, and it does not try again by itself.
+const REFUSED: Duration = Duration::from_secs(5);
 /// The versions of the interface that the plugin speaks.
 const VERSIONS: [&str; 1] = ["1.0.0"];
 
@@ -37,8 +40,9 @@ impl Registered {
         let service = Service {
             endpoint: endpoint.to_string_lossy().into_owned(),
             taken: Arc::new(told),
+            socket: registry.join(format!("{DRIVER}-reg.sock")),
         };
-        let socket = registry.join(format!("{DRIVER}-reg.sock"));
+        let socket = service.socket.clone();
         let events = Events::open(&registry)?;
         let served = serve(&socket, &service)?;
         let (stop, stopped) = oneshot::channel();
@@ -161,6 +165,7 @@ impl Events {
 struct Service {
     endpoint: String,
     taken: Arc<watch::Sender<bool>>,
+    socket: PathBuf,
 }
 
 #[tonic::async_trait]
@@ -188,6 +193,14 @@ impl proto::registration_server::Registration for Service {
         } else {
             let error: String = status.error.chars().take(1024).collect();
             tracing::error!("the kubelet does not register the plugin: {error}");
+            let (taken, socket) = (self.taken.clone(), self.socket.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(REFUSED).await;
+                if !*taken.borrow() {
+                    // Once it is gone it is made again; it may be gone already.
+                    let _ = std::fs::remove_file(socket);
+                }
+            });
         }
         Ok(Response::new(proto::RegistrationStatusResponse {}))
     }

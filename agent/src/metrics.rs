@@ -218,10 +218,7 @@ impl Metrics {
             .set(i64::from(now.coordinator_reachable));
         self.registered.set(i64::from(now.registered));
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
-        text
+        baton_daemon::metrics::text(&registry)
     }
 
     /// A layer for a Kubernetes client that counts its calls.

@@ -200,10 +200,7 @@ impl Metrics {
     /// All of it, as Prometheus reads it.
     pub fn text(&self) -> String {
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
-        text
+        baton_daemon::metrics::text(&registry)
     }
 
     /// A layer for a Kubernetes client that counts its calls.

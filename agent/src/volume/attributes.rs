@@ -8,8 +8,7 @@ use baton_steps::Plan;
 
 use super::{Target, VolumeError};
 
-/// The one volume attribute that a baton volume takes: its plan, as [`Plan::to_json`] writes it.
-pub const PLAN: &str = "plan";
+pub use baton_pod::names::PLAN_ATTRIBUTE as PLAN;
 /// What the kubelet adds of its own begins so.
 const KUBELETS: &str = "csi.storage.k8s.io/";
 /// Longest id of a volume, in bytes. The kubelet's have 68.

@@ -19,8 +19,7 @@ pub use attributes::{PLAN, Publish, Request};
 pub use pods::Volumes;
 pub use target::Target;
 
-/// The CSI driver's name.
-pub const DRIVER: &str = "csi.baton.dev";
+pub use baton_pod::names::DRIVER;
 
 /// Where things are, and how large a pod's folder may grow.
 #[derive(Debug, Clone)]

@@ -17,6 +17,7 @@ pub mod document;
 pub mod expand;
 pub mod flow;
 pub mod flow_reference;
+pub mod flow_status;
 pub mod job;
 pub mod params;
 pub mod render;

@@ -119,8 +119,11 @@ impl Fold<'_> {
         for node in 0..self.graph.len() {
             let stops = self.state.stopped.is_some() && !self.graph.is_finally(node);
             let retries = self.rules.retries.get(node).copied().unwrap_or(0);
-            let instances = self.state.nodes.get_mut(node).map(|n| &mut n.instances);
-            for (index, instance) in instances.into_iter().flatten().enumerate() {
+            let Some(state) = self.state.nodes.get_mut(node) else {
+                continue;
+            };
+            let earlier = state.earlier_attempts;
+            for (index, instance) in state.instances.iter_mut().enumerate() {
                 if !instance.attempt.is_let_go() {
                     continue;
                 }
@@ -133,8 +136,10 @@ impl Fold<'_> {
                     (Seen::Absent | Seen::Failed(_), _) if stops => {
                         instance.end(Attempt::Cancelled, self.now);
                     }
-                    (Seen::Absent, _) => instance.fail("JobDeleted".into(), retries, self.now),
-                    (Seen::Failed(why), _) => instance.fail(why, retries, self.now),
+                    (Seen::Absent, _) => {
+                        instance.fail("JobDeleted".into(), earlier, retries, self.now);
+                    }
+                    (Seen::Failed(why), _) => instance.fail(why, earlier, retries, self.now),
                 }
             }
         }
@@ -243,17 +248,26 @@ impl Fold<'_> {
             Begin::Skip => {
                 state.phase = NodePhase::Skipped;
                 state.skipped = Some(SkipReason::When);
+                state.instances.clear();
             }
             Begin::Fail(why) => {
                 state.phase = NodePhase::Failed;
                 state.error = Some(why);
+                state.instances.clear();
                 let name = name.unwrap_or_default();
                 let reason = "Invalid".to_owned();
                 self.state.cause.get_or_insert(Cause::Node { name, reason });
             }
             Begin::Run(count) => {
                 state.phase = NodePhase::Running;
-                state.instances = vec![Instance::default(); count];
+                // A node that runs again keeps what succeeded, where its list is as long as it was.
+                if state.instances.len() != count {
+                    let instance = Instance {
+                        attempts: state.earlier_attempts,
+                        ..Instance::default()
+                    };
+                    state.instances = vec![instance; count];
+                }
             }
         }
         self.state.started_at.get_or_insert(self.now);
@@ -335,11 +349,12 @@ impl Instance {
         self.finished_at = Some(now);
     }
 
-    fn fail(&mut self, why: String, retries: u32, now: Timestamp) {
-        if self.attempts > retries {
+    fn fail(&mut self, why: String, earlier: u32, retries: u32, now: Timestamp) {
+        let attempts = self.attempts.saturating_sub(earlier);
+        if attempts > retries {
             return self.end(Attempt::Failed(why), now);
         }
-        let doublings = self.attempts.saturating_sub(1).min(16);
+        let doublings = attempts.saturating_sub(1).min(16);
         let delay = (RETRY_DELAY * 2u32.pow(doublings)).min(MAX_RETRY_DELAY);
         self.attempt = Attempt::Waiting;
         self.retry_at = now.0.checked_add(delay).map(Timestamp);

@@ -3,6 +3,8 @@
 use baton_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::graph::Graph;
+
 /// One Job or Task of a node: the node's place, and which of its instances (0 where it has no
 /// `forEach`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +75,14 @@ pub struct NodeState {
     /// Why it failed without an instance that did: what it was to be made of cannot be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Attempts that earlier runs of the flow let go: an instance's attempts are counted on from there,
+    /// its retries are not.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub earlier_attempts: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// How a node stands.
@@ -195,6 +205,49 @@ impl State {
             nodes: vec![NodeState::default(); nodes],
             ..State::default()
         }
+    }
+
+    /// Has a flow that is over run again: `all` of it, or what did not succeed and the `finally` nodes.
+    ///
+    /// Of a node's list, the elements that succeeded are kept where everything that the node depends on
+    /// is, as the list is the same then. Attempts are counted on, so that their Jobs have new names.
+    pub fn run_again(&mut self, graph: &Graph, all: bool) {
+        let redone: Vec<bool> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(i, n)| all || graph.is_finally(i) || n.phase != NodePhase::Succeeded)
+            .collect();
+        let is_redone = |i: usize| redone.get(i).copied().unwrap_or(true);
+        for (i, node) in self.nodes.iter_mut().enumerate() {
+            if !is_redone(i) {
+                continue;
+            }
+            let attempts = node.instances.iter().map(|i| i.attempts).max();
+            let earlier = attempts.unwrap_or(0).max(node.earlier_attempts);
+            let mut instances = std::mem::take(&mut node.instances);
+            let is_over = node.phase == NodePhase::Succeeded;
+            if all || is_over || graph.needs(i).iter().any(|(need, _)| is_redone(*need)) {
+                instances.clear();
+            }
+            for instance in &mut instances {
+                if instance.attempt != Attempt::Succeeded {
+                    *instance = Instance {
+                        attempts: earlier,
+                        ..Instance::default()
+                    };
+                }
+            }
+            *node = NodeState {
+                instances,
+                earlier_attempts: earlier,
+                ..NodeState::default()
+            };
+        }
+        *self = State {
+            nodes: std::mem::take(&mut self.nodes),
+            ..State::default()
+        };
     }
 
     /// How the flow stands.

@@ -225,6 +225,33 @@ impl Flow {
         fold(&self.graph, &self.rules, state, now, &seen, &mut begin)
     }
 
+    /// Goes on without any harm until it is over.
+    fn end(
+        &self,
+        state: &mut State,
+        now: &mut u64,
+        world: &mut World,
+    ) -> Result<(), TestCaseError> {
+        let mut rounds = 0;
+        while state.finished_at.is_none() {
+            *now += 400;
+            *state = self.fold(state, at(*now), world, false);
+            self.act(state, at(*now), world);
+            world.end(0, &Seen::Succeeded);
+            rounds += 1;
+            prop_assert!(rounds < 500, "it does not end: {state:?}");
+        }
+        Ok(())
+    }
+
+    fn check_attempts(&self, state: &State) -> Result<(), TestCaseError> {
+        for (id, instance) in state.instances() {
+            let most = state.nodes[id.node].earlier_attempts + self.rules.retries[id.node] + 1;
+            prop_assert!(instance.attempts <= most);
+        }
+        Ok(())
+    }
+
     fn act(&self, state: &State, now: Timestamp, world: &mut World) {
         let actions = actions(&self.graph, &self.rules, state, now, &|id, n| {
             world.see(id, n)
@@ -251,6 +278,7 @@ proptest! {
     fn each_node_runs_in_its_time_and_the_flow_ends(
         mut flow in a_flow(),
         moves in proptest::collection::vec(a_move(), 0..60),
+        all in any::<bool>(),
     ) {
         let mut world = World::default();
         let mut state = State::new(flow.graph.len());
@@ -284,21 +312,11 @@ proptest! {
         }
         // From here all goes well, and has to come to an end.
         flow.rules.suspended = false;
-        let mut rounds = 0;
-        while state.finished_at.is_none() {
-            now += 400;
-            state = flow.fold(&state, at(now), &world, false);
-            flow.act(&state, at(now), &mut world);
-            world.end(0, &Seen::Succeeded);
-            rounds += 1;
-            prop_assert!(rounds < 500, "it does not end: {state:?}");
-        }
+        flow.end(&mut state, &mut now, &mut world)?;
         let bad = |n: &NodeState| matches!(n.phase, NodePhase::Failed);
         let phase = state.phase();
         let failed = state.nodes.iter().any(bad);
-        for (id, instance) in state.instances() {
-            prop_assert!(instance.attempts <= flow.rules.retries[id.node] + 1);
-        }
+        flow.check_attempts(&state)?;
         let invalid = state.nodes.iter().any(|n| n.error.is_some());
         prop_assert!(!failed || world.harmed || invalid, "nothing failed, and yet: {state:?}");
         if state.stopped.is_none() {
@@ -315,6 +333,24 @@ proptest! {
             }
         }
         // What is over stays as it is.
-        prop_assert_eq!(flow.fold(&state, at(now + 1), &World::default(), false), state);
+        prop_assert_eq!(flow.fold(&state, at(now + 1), &World::default(), false), state.clone());
+
+        // Run again, what succeeded is kept, no name of a Job comes twice, and it ends once more.
+        let before = state.clone();
+        flow.rules.cancelled = false;
+        flow.rules.deadline = None;
+        state.run_again(&flow.graph, all);
+        world.done.retain(|id| {
+            let kept = state.instance(*id);
+            kept.is_some_and(|i| i.attempt == Attempt::Succeeded)
+        });
+        flow.end(&mut state, &mut now, &mut world)?;
+        flow.check_attempts(&state)?;
+        for (i, (old, new)) in before.nodes.iter().zip(&state.nodes).enumerate() {
+            if !all && old.phase == NodePhase::Succeeded && !flow.graph.is_finally(i) {
+                prop_assert_eq!(old, new);
+            }
+        }
+        prop_assert!(!state.nodes.iter().any(|n| n.phase == NodePhase::Cancelled));
     }
 }

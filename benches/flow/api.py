@@ -1,0 +1,78 @@
+"""The API server without kubectl between, so that its answers and its watches can be timed."""
+import base64, http.client, json, ssl, tempfile, threading, time
+from urllib.parse import urlencode, urlsplit
+
+from lib import NAMESPACE, fail, kubectl
+
+JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+FLOWS = f"/apis/baton.dev/v1alpha1/namespaces/{NAMESPACE}/jobflows"
+
+
+class Api:
+    """A client; each thread has a connection of its own."""
+
+    def __init__(self):
+        config = json.loads(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        self.address = urlsplit(cluster["server"]).netloc
+        authority = cluster.get("certificate-authority-data")
+        self.tls = ssl.create_default_context(cadata=base64.b64decode(authority).decode() if authority else None)
+        self.headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
+        if "client-certificate-data" in user:
+            with tempfile.NamedTemporaryFile() as file:
+                for key in ("client-certificate-data", "client-key-data"):
+                    file.write(base64.b64decode(user[key]) + b"\n")
+                file.flush()
+                self.tls.load_cert_chain(file.name)
+        self.own = threading.local()
+
+    def connect(self):
+        return http.client.HTTPSConnection(self.address, context=self.tls, timeout=60)
+
+    def call(self, method, path, body=None, content="application/json"):
+        """An answer's object, or None where the server says 404 or 409."""
+        if not hasattr(self.own, "connection"):
+            self.own.connection = self.connect()
+        text = None if body is None else json.dumps(body)
+        self.own.connection.request(method, path, text, self.headers | {"Content-Type": content})
+        answer = self.own.connection.getresponse()
+        said = answer.read()
+        if answer.status in (404, 409):
+            return None
+        if answer.status >= 400:
+            fail(f"{method} {path}: {answer.status} {said[:500].decode()}")
+        return json.loads(said)
+
+    def create(self, path, body):
+        return self.call("POST", path, body)
+
+    def patch(self, path, body):
+        return self.call("PATCH", path, body, "application/merge-patch+json")
+
+
+class Follow:
+    """Gives each change of a list's objects, from now on, to `see(type, object, when)` in a thread of its own."""
+
+    def __init__(self, api, path, see):
+        version = api.call("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
+        self.connection = api.connect()
+        self.connection.timeout = None
+        query = urlencode({"watch": 1, "resourceVersion": version, "timeoutSeconds": 7200})
+        self.connection.request("GET", f"{path}?{query}", headers=api.headers)
+        self.lines = self.connection.getresponse()
+        self.see, self.closed = see, False
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        try:
+            for line in self.lines:
+                when = time.monotonic()
+                event = json.loads(line)
+                self.see(event["type"], event["object"], when)
+        except (OSError, ValueError, AttributeError):
+            if not self.closed:
+                raise
+
+    def close(self):
+        self.closed = True
+        self.connection.sock and self.connection.sock.close()

@@ -8,6 +8,10 @@ use crate::diagnostic::Origin;
 use crate::flow::{FailurePolicy, GlobalParams};
 use crate::job::PodTemplate;
 
+/// How long a node that is not ready is waited for where nothing is said, in seconds: as long as the
+/// cluster itself leaves pods on such a node.
+pub const DEFAULT_NOT_READY_SECONDS: u32 = 300;
+
 /// A Job on every eligible node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -30,6 +34,7 @@ pub struct DaemonJob {
 
 /// What a DaemonJob runs, and where.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DaemonJobSpec {
     /// What every Job and its pods are given.
@@ -39,6 +44,7 @@ pub struct DaemonJobSpec {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub exclude_node_list: String,
     /// The pods. Where they may run (`nodeSelector`, affinity, tolerations) says which nodes count.
+    #[cfg_attr(feature = "schema", schemars(with = "Value"))]
     pub template: PodTemplate,
     /// Most nodes at one time: a number, or a share of all such as `25%`; all where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,6 +64,10 @@ pub struct DaemonJobSpec {
     /// How long a finished DaemonJob is kept, in seconds; for ever where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds_after_finished: Option<u32>,
+    /// How long a node that is not ready is waited for, in seconds, before it counts as failed;
+    /// [`DEFAULT_NOT_READY_SECONDS`] where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_ready_seconds: Option<u32>,
     /// Nothing new is started.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
@@ -68,6 +78,7 @@ pub struct DaemonJobSpec {
 
 /// When a DaemonJob is over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum CompletionPolicy {
     /// When every node that counted at its start or joined amid the run is over.
     #[default]

@@ -293,7 +293,7 @@ impl JobFlowStatus {
 }
 
 impl CauseStatus {
-    fn of(cause: &Cause) -> CauseStatus {
+    pub(crate) fn of(cause: &Cause) -> CauseStatus {
         match cause {
             Cause::Node { name, reason } => CauseStatus {
                 node: name.clone(),
@@ -306,7 +306,7 @@ impl CauseStatus {
         }
     }
 
-    fn cause(&self) -> Cause {
+    pub(crate) fn cause(&self) -> Cause {
         match stop_reason(&self.reason) {
             Some(why) if self.node.is_empty() => Cause::Stopped(why),
             _ => Cause::Node {

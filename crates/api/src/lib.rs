@@ -12,6 +12,7 @@ pub mod core;
 #[cfg(feature = "schema")]
 pub mod crd;
 pub mod daemon;
+pub mod daemon_status;
 pub mod diagnostic;
 pub mod document;
 pub mod expand;

@@ -13,6 +13,7 @@
 //! Job.
 
 mod act;
+pub mod daemon;
 mod fold;
 mod graph;
 mod state;

@@ -5,7 +5,7 @@
 //! render   Task + parameters -> Rendered: every parameter put in its place
 //! plan     Rendered -> what the state machine of a step pod needs to know
 //! invocations   Rendered -> the entrypoint's command line of every step
-//! review   a Task as a cluster has it -> Rendered, or every mistake as a sentence
+//! review   an object as a cluster has it -> Rendered, or every mistake as a sentence
 //! ```
 
 pub mod core;
@@ -18,6 +18,7 @@ pub mod document;
 pub mod expand;
 pub mod flow;
 pub mod flow_reference;
+pub mod flow_run;
 pub mod flow_status;
 pub mod job;
 pub mod params;
@@ -44,6 +45,6 @@ pub use invocations::{MAX_INLINE_SCRIPT, Places, environments, invocations, plan
 pub use job::Job;
 pub use params::{ParamValue, parse_param};
 pub use render::{Rendered, render};
-pub use review::review;
+pub use review::{review, review_object};
 pub use task::Task;
 pub use validate::is_quantity;

@@ -17,6 +17,8 @@ use crate::task::{Callback, TaskSpec};
 pub const API_VERSION: &str = "baton.dev/v1alpha1";
 /// Most elements of a `forEach`.
 pub const MAX_ITEMS: usize = 1000;
+/// Most retries of a node.
+pub const MAX_FLOW_RETRIES: u32 = 100;
 
 /// A graph of Jobs and Tasks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,7 @@ pub struct JobFlow {
 
 /// What a JobFlow runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct JobFlowSpec {
     /// What every Job and its pods are given.
@@ -78,6 +81,7 @@ pub struct JobFlowSpec {
 
 /// What every Job and its pods are given. What a template itself sets wins.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct GlobalParams {
     /// The node that all pods run on: a constraint for the scheduler.
@@ -102,21 +106,25 @@ impl GlobalParams {
 
 /// A node of the graph: exactly one of a Job template, a reference to one, and a Task template.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Flow {
     /// Its name, unique in the flow: a DNS-1123 label.
     pub name: String,
     /// The nodes that have to be over before it starts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Value>"))]
     pub dependencies: Vec<Dependency>,
     /// A native JobSpec.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Value>"))]
     pub job_template: Option<Box<JobSpec>>,
     /// The name of a JobTemplate in the same namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_template_ref: Option<String>,
     /// What a Task runs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Value>"))]
     pub task_template: Option<Box<TaskSpec>>,
     /// Values for the Task's parameters; results of earlier nodes can be in them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -216,6 +224,7 @@ impl Serialize for Dependency {
 
 /// A value for a parameter of a Task.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FlowParam {
     /// The parameter's name.
@@ -226,11 +235,13 @@ pub struct FlowParam {
 
 /// A condition of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FlowCondition {
     /// The text that is looked for.
     pub input: String,
     /// How; has to be said.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub operator: Option<Operator>,
     /// The texts among which it is looked for.
     pub values: Vec<String>,
@@ -238,6 +249,7 @@ pub struct FlowCondition {
 
 /// A list whose elements a node runs once for each: exactly one of `items` and `from`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ForEach {
     /// The elements; at most [`MAX_ITEMS`].
@@ -253,6 +265,7 @@ pub struct ForEach {
 
 /// What a node's failure means to those that do not depend on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum FailurePolicy {
     /// They go on.
     #[default]
@@ -269,6 +282,7 @@ impl FailurePolicy {
 
 /// What becomes of the Jobs and Tasks of a finished flow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum RetainPolicy {
     /// They stay as long as the flow does.
     #[default]
@@ -302,8 +316,10 @@ pub struct JobTemplate {
 
 /// What a JobTemplate holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct JobTemplateSpec {
     /// A native JobSpec.
+    #[cfg_attr(feature = "schema", schemars(with = "Value"))]
     pub job_template: JobSpec,
 }

@@ -2,10 +2,11 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)] // a test's helpers fail as tests do
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use baton_api::crd::{Rules, task_crd, to_yaml};
+use baton_api::crd::{Rules, definitions, to_yaml};
 use baton_api::status::{
     CallbackStatus, Carrier, Condition, MissingResultStatus, PodStatusRef, ResultStatus,
     RetryStatus, RunStatus, StepKind, StepPhase, StepStatus, TaskPhase, TaskStatus,
@@ -38,21 +39,23 @@ fn compare(file: &str, crd: &Value) {
 
 #[test]
 fn the_definitions_are_those_of_the_types() {
-    compare("crds/task.yaml", &task_crd(Rules::Checked));
-    compare("crds-v1.24/task.yaml", &task_crd(Rules::Unknown));
+    for (folder, rules) in [("crds", Rules::Checked), ("crds-v1.24", Rules::Unknown)] {
+        for (name, crd) in definitions(rules) {
+            compare(&format!("{folder}/{name}.yaml"), &crd);
+        }
+    }
 }
 
 #[test]
 fn a_definition_can_be_applied() {
     for rules in [Rules::Checked, Rules::Unknown] {
-        let size = task_crd(rules).to_string().len();
-        assert!(size < MOST_TO_APPLY, "{size} bytes");
+        for (name, crd) in definitions(rules) {
+            let text = crd.to_string();
+            assert!(text.len() < MOST_TO_APPLY, "{name}: {} bytes", text.len());
+            let has_rules = text.contains("x-kubernetes-validations");
+            assert!(rules == Rules::Checked || !has_rules, "{name}");
+        }
     }
-    assert!(
-        !task_crd(Rules::Unknown)
-            .to_string()
-            .contains("x-kubernetes-validations")
-    );
 }
 
 /// The rules of <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/> for a schema
@@ -61,7 +64,7 @@ fn is_structural(path: &str, schema: &Value) {
     let fields = schema
         .as_object()
         .unwrap_or_else(|| panic!("{path}: {schema}"));
-    const KNOWN: [&str; 17] = [
+    const KNOWN: [&str; 18] = [
         "additionalProperties",
         "description",
         "enum",
@@ -78,14 +81,21 @@ fn is_structural(path: &str, schema: &Value) {
         "properties",
         "required",
         "type",
+        "x-kubernetes-int-or-string",
         "x-kubernetes-preserve-unknown-fields",
     ];
     for key in fields.keys() {
         let is_list = key.starts_with("x-kubernetes-list") || key == "x-kubernetes-validations";
         assert!(KNOWN.contains(&key.as_str()) || is_list, "{path}: {key}");
     }
-    let preserved = fields.contains_key("x-kubernetes-preserve-unknown-fields");
-    assert!(fields.contains_key("type") != preserved, "{path}: {schema}");
+    let kind = fields.get("type").and_then(Value::as_str);
+    let any = fields.contains_key("x-kubernetes-preserve-unknown-fields");
+    let number_or_text = fields.contains_key("x-kubernetes-int-or-string");
+    // An object whose fields are kept is one still.
+    assert!(
+        kind == Some("object") || kind.is_some() != (any || number_or_text),
+        "{path}: {schema}"
+    );
     assert!(
         !(fields.contains_key("properties") && fields.contains_key("additionalProperties")),
         "{path}"
@@ -119,12 +129,16 @@ fn is_structural(path: &str, schema: &Value) {
 
 #[test]
 fn the_schemas_are_structural() {
-    let crd = task_crd(Rules::Checked);
-    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    for part in ["spec", "status"] {
-        is_structural(part, &schema["properties"][part]);
+    for (name, crd) in definitions(Rules::Checked) {
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        for part in ["spec", "status"] {
+            // A JobTemplate has no status.
+            if let Some(schema) = schema.get(part) {
+                is_structural(&format!("{name}.{part}"), schema);
+            }
+        }
     }
-    let step = &schema["properties"]["spec"]["properties"]["steps"]["items"]["properties"];
+    let step = &part("task", "spec")["properties"]["steps"]["items"]["properties"];
     assert_eq!(
         step["onError"]["enum"],
         serde_json::json!(["stop", "continue"])
@@ -149,6 +163,10 @@ fn is_kept(path: &str, schema: &Value, value: &Value) {
         Value::Number(_) => "integer",
         Value::Null => panic!("{path}: nothing is written"),
     };
+    if schema.get("x-kubernetes-int-or-string").is_some() {
+        assert!(matches!(kind, "string" | "integer"), "{path}: {value}");
+        return;
+    }
     assert_eq!(schema["type"], kind, "{path}: {value}");
     if let Some(allowed) = schema.get("enum").and_then(Value::as_array) {
         assert!(
@@ -170,8 +188,9 @@ fn is_kept(path: &str, schema: &Value, value: &Value) {
     }
 }
 
-fn part(name: &str) -> Value {
-    let crd = task_crd(Rules::Checked);
+fn part(kind: &str, name: &str) -> Value {
+    let all = definitions(Rules::Checked);
+    let (_, crd) = all.iter().find(|(name, _)| *name == kind).unwrap();
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][name].clone()
 }
 
@@ -264,7 +283,7 @@ fn a_status_with_every_field_is_kept() {
     };
     is_kept(
         "status",
-        &part("status"),
+        &part("task", "status"),
         &serde_json::to_value(status).unwrap(),
     );
 }
@@ -273,7 +292,7 @@ fn a_status_with_every_field_is_kept() {
 #[test]
 fn specs_are_kept() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut count = 0;
+    let mut count = BTreeMap::new();
     for folder in [
         "examples",
         "crates/pod/tests/tasks",
@@ -292,16 +311,22 @@ fn specs_are_kept() {
             })
             .unwrap()
             {
-                if let Object::Task(task) = document.object {
-                    count += 1;
-                    is_kept(
-                        &name,
-                        &part("spec"),
-                        &serde_json::to_value(&task.spec).unwrap(),
-                    );
-                }
+                let (kind, spec) = match &document.object {
+                    Object::Task(task) => ("task", json(&task.spec)),
+                    Object::JobFlow(flow) => ("jobflow", json(&flow.spec)),
+                    Object::JobTemplate(template) => ("jobtemplate", json(&template.spec)),
+                    Object::DaemonJob(daemon) => ("daemonjob", json(&daemon.spec)),
+                    Object::Job(_) => continue,
+                };
+                *count.entry(kind).or_insert(0) += 1;
+                is_kept(&name, &part(kind, "spec"), &spec);
             }
         }
     }
-    assert!(count >= 6, "{count} Tasks");
+    assert!(count["task"] >= 6, "{count:?}");
+    assert_eq!(count.len(), 4, "{count:?}");
+}
+
+fn json(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap()
 }

@@ -80,17 +80,41 @@ pub(super) fn spec(schema: &mut Value, rules: Rules) {
         &["sidecars", "[]", "readiness", "port"],
         json!({"minimum": 1}),
     );
-    set(schema, &["callbacks", "[]"], json!({"required": ["url"]}));
-    set(schema, &["callbacks"], json!({"maxItems": MAX_CALLBACKS}));
+    callbacks(schema, rules);
     if rules == Rules::Checked {
         self::rules(schema);
     }
 }
 
-/// Most receivers of one Task.
+/// Most receivers of one object.
 const MAX_CALLBACKS: usize = 100;
 
-/// The status of a Task. It has no bounds of its own: whoever writes it has them, and a status that the
+/// Those who are told of an object's events.
+pub(super) fn callbacks(schema: &mut Value, rules: Rules) {
+    set(schema, &["callbacks", "[]"], json!({"required": ["url"]}));
+    set(schema, &["callbacks"], json!({"maxItems": MAX_CALLBACKS}));
+    if rules == Rules::Checked {
+        let secret = json!([{
+            "rule": "has(self.value) != has(self.valueFrom)",
+            "message": "has to have one of value or valueFrom in a cluster",
+        }]);
+        set(
+            schema,
+            &["callbacks", "[]", "secret"],
+            json!({"x-kubernetes-validations": secret}),
+        );
+    }
+}
+
+/// An environment variable has one source.
+pub(super) fn env_rule() -> Value {
+    json!([{
+        "rule": "!(has(self.value) && has(self.valueFrom))",
+        "message": "value and valueFrom are given; only one of them can be",
+    }])
+}
+
+/// A status. It has no bounds of its own: whoever writes it has them, and a status that the
 /// server refuses helps nobody.
 pub(super) fn status(schema: &mut Value) {
     set(
@@ -111,10 +135,7 @@ fn rules(schema: &mut Value) {
         "rule": "has(self.command) != has(self.script)",
         "message": "has to have one of command or script",
     }]);
-    let env = json!([{
-        "rule": "!(has(self.value) && has(self.valueFrom))",
-        "message": "value and valueFrom are given; only one of them can be",
-    }]);
+    let env = env_rule();
     for list in ["steps", "finally", "sidecars"] {
         set(
             schema,
@@ -136,15 +157,6 @@ fn rules(schema: &mut Value) {
         &["sidecars", "[]", "readiness"],
         json!({"x-kubernetes-validations": readiness}),
     );
-    let secret = json!([{
-        "rule": "has(self.value) != has(self.valueFrom)",
-        "message": "has to have one of value or valueFrom in a cluster",
-    }]);
-    set(
-        schema,
-        &["callbacks", "[]", "secret"],
-        json!({"x-kubernetes-validations": secret}),
-    );
     let count = json!([{
         "rule": "size(self.steps) + (has(self.finally) ? size(self.finally) : 0) + (has(self.sidecars) ? size(self.sidecars) : 0) <= 1000",
         "message": "a Task has at most 1000 steps and sidecars",
@@ -153,7 +165,7 @@ fn rules(schema: &mut Value) {
 }
 
 /// Adds keywords to the schema of a field. A field that is not there shows in the tests.
-fn set(schema: &mut Value, path: &[&str], keywords: Value) {
+pub(super) fn set(schema: &mut Value, path: &[&str], keywords: Value) {
     let Some(fields) = at(schema, path) else {
         debug_assert!(false, "there is no field {path:?} to bound");
         return;

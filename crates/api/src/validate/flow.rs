@@ -10,14 +10,13 @@ use super::task::{callback, task_spec};
 use super::{Names, container, exactly_one, given, is_subdomain, label, metadata};
 use crate::daemon::DaemonJob;
 use crate::diagnostic::{FieldPath, excerpt};
-use crate::flow::{Flow, FlowCondition, ForEach, GlobalParams, JobFlow, JobTemplate, MAX_ITEMS};
+use crate::flow::{
+    Flow, FlowCondition, ForEach, GlobalParams, JobFlow, JobTemplate, MAX_FLOW_RETRIES, MAX_ITEMS,
+};
 use crate::flow_reference::{FlowReference, Piece, pieces};
 use crate::job::JobSpec;
 use crate::params::ParamValue;
 use crate::report::{Report, did_you_mean};
-
-/// Most retries of a node.
-const MAX_FLOW_RETRIES: u32 = 100;
 
 pub(crate) fn flow(flow: &JobFlow, report: &mut Report) {
     let path = FieldPath::default();

@@ -27,7 +27,7 @@ class Api:
         self.own = threading.local()
 
     def connect(self):
-        return http.client.HTTPSConnection(self.address, context=self.tls, timeout=60)
+        return http.client.HTTPSConnection(self.address, context=self.tls, timeout=600)
 
     def call(self, method, path, body=None, content="application/json"):
         """An answer's object, or None where the server says 404 or 409."""

@@ -8,7 +8,7 @@ use crate::cluster::SYSTEM;
 /// Most lines of one command's output that are shown; the last.
 const MAX_LINES: usize = 120;
 
-/// The namespace's Tasks, pods and events, and the logs of agents and coordinators; bounded.
+/// The namespace's objects and events, and the logs of agents and coordinators; bounded.
 pub(crate) fn of(kubectl: &Kubectl, namespace: &str) -> String {
     let since = ["--since=3m", "--prefix", "--tail=80"];
     let logs = |component: &'static str| {
@@ -18,7 +18,16 @@ pub(crate) fn of(kubectl: &Kubectl, namespace: &str) -> String {
     };
     let mut shown = String::new();
     for args in [
-        vec!["-n", namespace, "get", "tasks,pods", "-o", "wide"],
+        vec![
+            "-n",
+            namespace,
+            "get",
+            "jobflows,daemonjobs,tasks,jobs,pods",
+            "-o",
+            "wide",
+        ],
+        vec!["-n", namespace, "get", "jobflows", "-o", "yaml"],
+        vec!["-n", namespace, "get", "daemonjobs", "-o", "yaml"],
         vec!["-n", namespace, "get", "tasks", "-o", "yaml"],
         vec![
             "-n",

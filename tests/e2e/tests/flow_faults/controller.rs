@@ -1,0 +1,135 @@
+//! Parts that fail: the coordinator that leads, and the API server.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use baton_e2e::{Cluster, Kubectl, Parts, until};
+
+use crate::flows::{Flow, Made, ran_in_order, seed, yaml};
+use crate::system::{self, Random, SYSTEM, Undo};
+
+/// The name of the pod that leads.
+fn leader(kubectl: &Kubectl) -> String {
+    let path = "jsonpath={.spec.holderIdentity}";
+    let out = kubectl.run(&[
+        "-n",
+        SYSTEM,
+        "get",
+        "lease",
+        "baton-coordinator",
+        "-o",
+        path,
+    ]);
+    out.stdout
+}
+
+/// Kills the coordinator that leads, until `over`; says how often.
+fn reap(kubectl: &Kubectl, parts: &Parts, over: &AtomicBool) -> usize {
+    let mut random = Random::new();
+    let mut kills = HashMap::<String, usize>::new();
+    while !over.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(500 + random.below(5000)));
+        let leader = leader(kubectl);
+        let running = system::running(kubectl, "coordinator");
+        let Some(victim) = running.into_iter().find(|it| it.pod == leader) else {
+            continue;
+        };
+        system::kill(parts, &victim);
+        let times = kills.entry(leader.clone()).or_default();
+        *times += 1;
+        // The kubelet waits ever longer before it starts a container again: the pod makes way.
+        if *times >= 2 {
+            let force = [
+                "--force",
+                "--grace-period=0",
+                "--ignore-not-found",
+                "--wait=false",
+            ];
+            kubectl.run(&[&["-n", SYSTEM, "delete", "pod", &leader], &force[..]].concat());
+        }
+    }
+    kills.values().sum()
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn the_leader_is_killed_at_random_moments_over_twenty_flows() {
+    const FLOWS: usize = 20;
+    let cluster = Cluster::alone();
+    let kubectl = cluster.kubectl();
+    let parts = system::parts(&cluster);
+    let ns = cluster.namespace("leader-killed");
+    system::whole(kubectl);
+    let made = Made::follow(&ns);
+    let over = Arc::new(AtomicBool::new(false));
+    let reaper = {
+        let (kubectl, parts, over) = (kubectl.clone(), parts.clone(), over.clone());
+        std::thread::spawn(move || reap(&kubectl, &parts, &over))
+    };
+    let stop = Undo(|| over.store(true, Ordering::SeqCst));
+    let begin = Instant::now();
+    let names: Vec<String> = (1..=FLOWS).map(|i| format!("f{i}")).collect();
+    // A few at a time: they are applied, and begin, amid the kills.
+    for batch in names.chunks(5) {
+        let all: Vec<String> = batch
+            .iter()
+            .map(|name| yaml(name, &seed("1"), ""))
+            .collect();
+        // Where no coordinator answers, its webhook does not either.
+        until(Duration::from_secs(60), "applied", || {
+            ns.try_apply(&all.join("---\n")).ok.then_some(())
+        });
+    }
+    for name in &names {
+        Flow::of(&ns, name).succeeded(Duration::from_secs(300));
+    }
+    drop(stop);
+    let kills = reaper.join().expect("the reaper ends");
+    println!("{kills} leaders killed in {:?}", begin.elapsed());
+    assert!(kills >= 5, "only {kills} leaders were killed");
+    let made = made.stop();
+    assert_eq!(made.len(), FLOWS * 5, "{made:?}");
+    assert!(
+        made.values().all(|times| *times == 1),
+        "each Job is made once: {made:?}"
+    );
+    for name in &names {
+        ran_in_order(&ns, name);
+    }
+    system::whole(kubectl);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn the_api_server_is_away_amid_flows() {
+    const AWAY: Duration = Duration::from_secs(20);
+    let cluster = Cluster::alone();
+    let kubectl = cluster.kubectl();
+    let parts = system::parts(&cluster);
+    let ns = cluster.namespace("server-away");
+    system::whole(kubectl);
+    let names: Vec<String> = (1..=6).map(|i| format!("f{i}")).collect();
+    for name in &names {
+        ns.apply(&yaml(name, &seed("2"), ""));
+    }
+    for name in &names {
+        Flow::of(&ns, name).until_runs("job1");
+    }
+    let _back = Undo(|| parts.start("apiserver"));
+    parts.stop("apiserver", "KILL");
+    std::thread::sleep(AWAY);
+    parts.start("apiserver");
+    let back = Instant::now();
+    until(Duration::from_secs(60), "the API server is ready", || {
+        kubectl.run(&["get", "--raw", "/readyz"]).ok.then_some(())
+    });
+    for name in &names {
+        Flow::of(&ns, name).succeeded(Duration::from_secs(180));
+        ran_in_order(&ns, name);
+    }
+    println!("all over {:?} after it was back", back.elapsed());
+    assert_eq!(ns.list("jobs", "").len(), names.len() * 5);
+    system::whole(kubectl);
+}

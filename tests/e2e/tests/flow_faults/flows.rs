@@ -1,0 +1,226 @@
+//! JobFlows as the tests have them, and what became of their Jobs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
+use baton_e2e::{Namespace, Series};
+use baton_flow::NodePhase;
+use serde_json::Value;
+
+/// Long enough for a few pods, on a machine that does much else.
+pub(crate) const SOON: Duration = Duration::from_secs(90);
+
+/// A container that runs `script`, as a JobSpec's or a step's fields.
+pub(crate) fn container(script: &str) -> String {
+    let script = Value::from(script);
+    format!("image: busybox, imagePullPolicy: IfNotPresent, command: [sh, -c, {script}]")
+}
+
+/// A JobSpec whose one pod runs `script`.
+pub(crate) fn job_spec(script: &str) -> String {
+    let container = container(script);
+    format!(
+        "{{backoffLimit: 0, template: {{spec: {{terminationGracePeriodSeconds: 1, \
+         containers: [{{name: main, {container}}}]}}}}}}"
+    )
+}
+
+/// A node that runs a Job; `more` are further fields of it, each followed by a comma.
+pub(crate) fn node(name: &str, needs: &str, more: &str, script: &str) -> String {
+    let job = job_spec(script);
+    format!("{{name: {name}, dependencies: [{needs}], {more} jobTemplate: {job}}}")
+}
+
+/// A JobFlow's YAML: its nodes, and further lines of its spec.
+pub(crate) fn yaml(name: &str, nodes: &[String], more: &str) -> String {
+    let mut yaml = format!(
+        "apiVersion: baton.dev/v1alpha1\nkind: JobFlow\nmetadata: {{name: {name}}}\nspec:\n"
+    );
+    for line in more.lines() {
+        let _ = writeln!(yaml, "  {line}");
+    }
+    yaml.push_str("  flows:\n");
+    for node in nodes {
+        let _ = writeln!(yaml, "  - {node}");
+    }
+    yaml
+}
+
+/// A JobFlow in a namespace.
+#[derive(Debug)]
+pub(crate) struct Flow<'a> {
+    ns: &'a Namespace,
+    name: &'a str,
+}
+
+impl<'a> Flow<'a> {
+    /// Of this name, there or not.
+    pub(crate) fn of(ns: &'a Namespace, name: &'a str) -> Self {
+        Self { ns, name }
+    }
+
+    /// Applied.
+    pub(crate) fn apply(ns: &'a Namespace, name: &'a str, nodes: &[String], more: &str) -> Self {
+        ns.apply(&yaml(name, nodes, more));
+        Self::of(ns, name)
+    }
+
+    /// Waits until its status is as `condition` says, and gives it.
+    pub(crate) fn until(
+        &self,
+        limit: Duration,
+        what: &str,
+        condition: impl Fn(&JobFlowStatus) -> bool,
+    ) -> JobFlowStatus {
+        let met = |object: &Value| condition(&status(object));
+        status(&self.ns.wait("jobflow", self.name, limit, what, met))
+    }
+
+    /// Waits until a node stands so.
+    pub(crate) fn until_node(&self, name: &str, phase: NodePhase) -> JobFlowStatus {
+        let what = format!("{name} is {phase:?}");
+        self.until(SOON, &what, |it| {
+            it.node(name).is_some_and(|n| n.state == phase)
+        })
+    }
+
+    /// Waits until a node's Job runs: its pod has a container that was started.
+    pub(crate) fn until_runs(&self, name: &str) {
+        let label = format!("job-name={}-{name}", self.name);
+        baton_e2e::until(SOON, &format!("the pod of {name} runs"), || {
+            let pods = self.ns.list("pods", &label);
+            let runs = |pod: &Value| pod["status"]["phase"] == "Running";
+            pods.iter().any(runs).then_some(())
+        });
+    }
+
+    /// Waits for its end.
+    pub(crate) fn over(&self, limit: Duration) -> JobFlowStatus {
+        self.until(limit, "its end", |it| it.phase.is_over())
+    }
+
+    /// Waits for its success.
+    pub(crate) fn succeeded(&self, limit: Duration) -> JobFlowStatus {
+        let status = self.over(limit);
+        assert_eq!(status.phase, JobFlowPhase::Succeeded, "{status:?}");
+        status
+    }
+
+    /// Merges this into its spec.
+    pub(crate) fn patch(&self, spec: &str) {
+        let patch = format!("{{\"spec\": {spec}}}");
+        let args = ["patch", "jobflow", self.name, "--type=merge", "-p", &patch];
+        self.ns.kubectl(&args).success("patch");
+    }
+
+    /// Asks for a re-run.
+    pub(crate) fn rerun(&self, token: &str) {
+        let annotation = format!("baton.dev/rerun={token}");
+        let args = ["annotate", "--overwrite", "jobflow", self.name, &annotation];
+        self.ns.kubectl(&args).success("annotate");
+    }
+}
+
+/// The status in a JobFlow's object; the empty one where there is none.
+fn status(object: &Value) -> JobFlowStatus {
+    match object.get("status") {
+        Some(status) => serde_json::from_value(status.clone())
+            .unwrap_or_else(|e| panic!("a status that cannot be read: {e}: {status}")),
+        None => JobFlowStatus::default(),
+    }
+}
+
+/// What is said of a node.
+pub(crate) fn of<'a>(status: &'a JobFlowStatus, name: &str) -> &'a FlowNodeStatus {
+    let node = status.node(name);
+    node.unwrap_or_else(|| panic!("there is no node {name}: {status:?}"))
+}
+
+/// How each node stands, in their order.
+pub(crate) fn phases(status: &JobFlowStatus) -> Vec<NodePhase> {
+    status.nodes.iter().map(|node| node.state).collect()
+}
+
+/// The condition of this type: its status and message.
+pub(crate) fn condition(status: &JobFlowStatus, kind: &str) -> (String, String) {
+    let found = status.conditions.iter().find(|c| c.kind == kind);
+    let said = found.map(|c| (format!("{:?}", c.status), c.message.clone()));
+    said.unwrap_or_default()
+}
+
+/// Every Job that is ever made in a namespace, from now on.
+#[derive(Debug)]
+pub(crate) struct Made(Series);
+
+impl Made {
+    /// Follows them.
+    pub(crate) fn follow(ns: &Namespace) -> Self {
+        Self(ns.series("jobs", |job| {
+            let text = |key: &str| job["metadata"][key].as_str();
+            Some(format!("{} {}", text("name")?, text("uid")?))
+        }))
+    }
+
+    /// How many Jobs of each name there were.
+    pub(crate) fn stop(self) -> BTreeMap<String, usize> {
+        let distinct: BTreeSet<String> = self.0.stop().into_iter().collect();
+        let mut made = BTreeMap::new();
+        for line in &distinct {
+            let (name, _) = line.split_once(' ').expect("a name and a UID");
+            *made.entry(name.to_owned()).or_default() += 1;
+        }
+        made
+    }
+}
+
+/// The nodes of the seed's example, each of which sleeps.
+pub(crate) fn seed(sleep: &str) -> Vec<String> {
+    [
+        ("job1", ""),
+        ("job2", "job1"),
+        ("job3", "job1, job2"),
+        ("job4", ""),
+        ("job5", "job4, job2"),
+    ]
+    .map(|(name, needs)| node(name, needs, "", &format!("sleep {sleep}")))
+    .into()
+}
+
+/// Sees that the seed's Jobs ran one after the other as they had to, each in one pod.
+pub(crate) fn ran_in_order(ns: &Namespace, flow: &str) {
+    let jobs: BTreeMap<String, Value> = ns
+        .list("jobs", "")
+        .into_iter()
+        .map(|job| {
+            (
+                job["metadata"]["name"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+                job,
+            )
+        })
+        .collect();
+    let job = |name: &str| &jobs[&format!("{flow}-{name}")];
+    // Times have whole seconds.
+    let begun = |name| job(name)["metadata"]["creationTimestamp"].as_str();
+    let over = |name| job(name)["status"]["completionTime"].as_str();
+    for (before, after) in [
+        ("job1", "job2"),
+        ("job2", "job3"),
+        ("job4", "job5"),
+        ("job2", "job5"),
+    ] {
+        assert!(over(before).is_some(), "{flow}: {before} has an end");
+        assert!(
+            over(before) <= begun(after),
+            "{flow}: {after} starts after {before}"
+        );
+    }
+    for name in ["job1", "job2", "job3", "job4", "job5"] {
+        let pods = ns.list("pods", &format!("job-name={flow}-{name}"));
+        assert_eq!(pods.len(), 1, "{flow}-{name} has one pod");
+    }
+}

@@ -120,7 +120,7 @@ pub fn outcome(status: &TaskStatus) -> Option<Outcome> {
         began.map(|s| s.number).max().unwrap_or(0)
     };
     let (phase, cause) = match status.phase {
-        TaskPhase::Pending | TaskPhase::Running => return None,
+        TaskPhase::Pending | TaskPhase::Running | TaskPhase::Scheduled => return None,
         TaskPhase::Succeeded => (Phase::Succeeded, None),
         TaskPhase::Failed => (Phase::Failed, failed(status)),
         TaskPhase::Cancelled => (Phase::Cancelled, Some(Cause::Cancelled { turn: turn() })),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::memory::Trouble;
 use super::object::TaskView;
 use super::runs::{INVALID, Origin, not_before};
-use super::text::cut;
+use crate::text::cut;
 
 /// Longest message of a condition, in characters.
 const MAX_MESSAGE: usize = 8000;
@@ -99,7 +99,7 @@ fn why_pending(
 /// `generation`: that of the spec that the run is of, where that is not an earlier one.
 fn succeeded(status: &mut TaskStatus, generation: Option<i64>, now: Timestamp) {
     let (value, at) = match status.phase {
-        TaskPhase::Pending | TaskPhase::Running => ("Unknown", now),
+        TaskPhase::Pending | TaskPhase::Running | TaskPhase::Scheduled => ("Unknown", now),
         TaskPhase::Succeeded => ("True", status.finished_at.unwrap_or(now)),
         TaskPhase::Failed | TaskPhase::Cancelled | TaskPhase::TimedOut => {
             ("False", status.finished_at.unwrap_or(now))

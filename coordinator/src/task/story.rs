@@ -83,7 +83,7 @@ fn task_end(status: &TaskStatus) -> Option<TaskEnd> {
         TaskPhase::Failed => TaskOutcome::Failed,
         TaskPhase::Cancelled => TaskOutcome::Cancelled,
         TaskPhase::TimedOut => TaskOutcome::TimedOut,
-        TaskPhase::Pending | TaskPhase::Running => return None,
+        TaskPhase::Pending | TaskPhase::Running | TaskPhase::Scheduled => return None,
     };
     let finished_at = status.finished_at?;
     let failed = |s: &&StepStatus| s.state == StepPhase::Failed && s.kind != StepKind::Sidecar;

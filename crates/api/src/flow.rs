@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::core::{EnvVar, Metadata};
 use crate::diagnostic::Origin;
 use crate::job::JobSpec;
+use crate::schedule::ScheduleSpec;
 use crate::task::{Callback, TaskSpec};
 
 /// The `apiVersion` of JobFlow, JobTemplate and DaemonJob.
@@ -77,6 +78,9 @@ pub struct JobFlowSpec {
     /// Who is told of the flow's events.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub callbacks: Vec<Callback>,
+    /// Runs of it begin by the clock, each as a JobFlow of its own: this one is their template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSpec>,
 }
 
 /// What every Job and its pods are given. What a template itself sets wins.

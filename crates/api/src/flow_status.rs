@@ -12,6 +12,7 @@ use baton_flow::{
 use baton_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::schedule::ScheduleStatus;
 use crate::status::{CallbackStatus, Condition};
 
 /// Most Jobs and Tasks of a flow, the elements of every `forEach` counted: its status has to fit.
@@ -75,6 +76,9 @@ pub struct JobFlowStatus {
     /// What became of the callbacks, by receiver.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub callbacks: Vec<CallbackStatus>,
+    /// What is known of its schedule, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleStatus>,
 }
 
 /// How a JobFlow stands.
@@ -94,6 +98,8 @@ pub enum JobFlowPhase {
     Failed,
     /// All are over, and it was cancelled.
     Cancelled,
+    /// It has a schedule: its runs are JobFlows of their own.
+    Scheduled,
 }
 
 impl JobFlowPhase {

@@ -23,6 +23,7 @@ pub mod flow_status;
 pub mod job;
 pub mod params;
 pub mod render;
+pub mod schedule;
 pub mod sinks;
 pub mod status;
 pub mod task;

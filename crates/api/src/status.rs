@@ -6,6 +6,8 @@
 use baton_protocol::{Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::schedule::ScheduleStatus;
+
 /// Most earlier runs that a status keeps.
 pub const MAX_RUNS_KEPT: usize = 10;
 /// Most retries of one step that a status keeps; the first ones.
@@ -74,6 +76,9 @@ pub struct TaskStatus {
     /// Earlier runs, the newest first; at most [`MAX_RUNS_KEPT`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<RunStatus>,
+    /// What is known of its schedule, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleStatus>,
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -97,12 +102,17 @@ pub enum TaskPhase {
     Cancelled,
     /// Its time was up.
     TimedOut,
+    /// It has a schedule: its runs are Tasks of their own.
+    Scheduled,
 }
 
 impl TaskPhase {
     /// Whether nothing more will happen in this run.
     pub fn is_over(self) -> bool {
-        !matches!(self, TaskPhase::Pending | TaskPhase::Running)
+        !matches!(
+            self,
+            TaskPhase::Pending | TaskPhase::Running | TaskPhase::Scheduled
+        )
     }
 }
 

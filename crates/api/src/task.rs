@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::core::{EnvVar, Metadata, SecretKeyRef, Volume, VolumeMount};
 use crate::diagnostic::Origin;
 use crate::native::{container, pod_spec};
+use crate::schedule::ScheduleSpec;
 
 /// The `apiVersion` of a Task.
 pub const API_VERSION: &str = "baton.dev/v1alpha1";
@@ -75,6 +76,9 @@ pub struct TaskSpec {
     /// How often a cluster runs the whole Task again, from its first step, in a new pod.
     #[serde(skip_serializing_if = "TaskRetries::is_none")]
     pub task_retries: TaskRetries,
+    /// Runs of it begin by the clock, each as a Task of its own: this one is their template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSpec>,
 }
 
 /// How often the whole Task is run again; never where nothing is said.

@@ -12,6 +12,7 @@ mod flow;
 mod job;
 mod references;
 mod reserved;
+mod schedule;
 mod task;
 mod volumes;
 

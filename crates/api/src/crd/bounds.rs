@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use super::{Rules, at};
 use crate::params::MAX_PARAM_NAME;
+use crate::schedule::{MAX_KEPT, MAX_STARTING_DEADLINE};
 use crate::task::{MAX_STEPS, MAX_TASK_RETRIES};
 use baton_protocol::invocation::MAX_RETRIES;
+use baton_schedule::MAX_CRON;
 
 /// Longest duration as a text, in characters: more than any that is one.
 const MAX_DURATION_TEXT: usize = 64;
@@ -81,6 +83,7 @@ pub(super) fn spec(schema: &mut Value, rules: Rules) {
         json!({"minimum": 1}),
     );
     callbacks(schema, rules);
+    self::schedule(schema);
     if rules == Rules::Checked {
         self::rules(schema);
     }
@@ -103,6 +106,20 @@ pub(super) fn callbacks(schema: &mut Value, rules: Rules) {
             &["callbacks", "[]", "secret"],
             json!({"x-kubernetes-validations": secret}),
         );
+    }
+}
+
+/// When an object's runs begin.
+pub(super) fn schedule(schema: &mut Value) {
+    set(schema, &["schedule"], json!({"required": ["cron"]}));
+    let cron = json!({"minLength": 1, "maxLength": MAX_CRON});
+    set(schema, &["schedule", "cron"], cron);
+    let zone = json!({"minLength": 1, "maxLength": 100});
+    set(schema, &["schedule", "timeZone"], zone);
+    let seconds = json!({"minimum": 1, "maximum": MAX_STARTING_DEADLINE});
+    set(schema, &["schedule", "startingDeadlineSeconds"], seconds);
+    for limit in ["successfulRunsHistoryLimit", "failedRunsHistoryLimit"] {
+        set(schema, &["schedule", limit], json!({"maximum": MAX_KEPT}));
     }
 }
 

@@ -6,7 +6,7 @@
 use baton_flow::MAX_NODES;
 use serde_json::{Value, json};
 
-use super::bounds::{callbacks, env_rule, set};
+use super::bounds::{callbacks, env_rule, schedule, set};
 use super::{Rules, at};
 use crate::flow::{MAX_FLOW_RETRIES, MAX_ITEMS};
 
@@ -18,6 +18,7 @@ pub(super) fn job_flow(schema: &mut Value, rules: Rules) {
     at_least_one(schema, &["activeDeadlineSeconds"]);
     at_least_one(schema, &["maxParallel"]);
     callbacks(schema, rules);
+    schedule(schema);
     for list in ["flows", "finally"] {
         set(schema, &[list], json!({"maxItems": MAX_NODES}));
         node(schema, list, rules);

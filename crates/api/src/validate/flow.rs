@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::job::{RestartPolicies, job_spec};
 use super::task::{callback, task_spec};
-use super::{Names, container, exactly_one, given, is_subdomain, label, metadata};
+use super::{Names, container, exactly_one, given, is_subdomain, label, metadata, schedule};
 use crate::daemon::DaemonJob;
 use crate::diagnostic::{FieldPath, excerpt};
 use crate::flow::{
@@ -43,6 +43,7 @@ pub(crate) fn flow(flow: &JobFlow, report: &mut Report) {
         let path = path.key("callbacks").index(i);
         callback(sink, &BTreeMap::new(), &path, report);
     }
+    schedule::schedule(spec.schedule.as_ref(), spec.cancel, &path, report);
     let all: Vec<(FieldPath, &Flow)> = [("flows", &spec.flows), ("finally", &spec.finally)]
         .into_iter()
         .flat_map(|(field, flows)| {
@@ -135,7 +136,9 @@ fn node(flow: &Flow, path: &FieldPath, report: &mut Report) {
         report.at(&path.key("jobTemplateRef"), message);
     }
     if let Some(task) = &flow.task_template {
-        task_spec(task, &path.key("taskTemplate"), report);
+        let path = path.key("taskTemplate");
+        task_spec(task, &path, report);
+        schedule::none(task.schedule.as_ref(), &path, report);
     }
     params(flow, path, report);
     for (i, when) in flow.when.iter().enumerate() {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::references::{self, Earlier, Scope, Use};
 use super::{
-    Names, container, duration, exactly_one, given, label, metadata, missing, reserved, volumes,
+    Names, container, duration, exactly_one, given, label, metadata, missing, reserved, schedule, volumes,
 };
 use crate::core::EnvVar;
 use crate::diagnostic::{FieldPath, excerpt};
@@ -21,7 +21,9 @@ use crate::task::{
 pub(crate) fn task(task: &Task, report: &mut Report) {
     let path = FieldPath::default();
     metadata(&task.metadata, &path.key("metadata"), report);
-    task_spec(&task.spec, &path.key("spec"), report);
+    let (path, spec) = (path.key("spec"), &task.spec);
+    task_spec(spec, &path, report);
+    schedule::schedule(spec.schedule.as_ref(), spec.cancel, &path, report);
 }
 
 pub(super) fn task_spec(spec: &TaskSpec, path: &FieldPath, report: &mut Report) {

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use baton_protocol::time;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use baton_daemon::logs::{self, LogFormat};
@@ -105,6 +107,10 @@ pub struct RunArgs {
         value_name = "COUNT"
     )]
     pub volume_files: u64,
+    /// How long a pod has to be gone from the API server before its volume is removed without the kubelet's
+    /// asking
+    #[arg(long, env = "BATON_GONE_AFTER", default_value = "2m", value_parser = time::parse_duration, value_name = "TIME")]
+    pub gone_after: Duration,
     /// The form of log lines; JSON where standard error is no terminal
     #[arg(long, env = "BATON_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,

@@ -5,6 +5,7 @@
 //! - [`turns`] keeps the order of the pods on this node, and tells what happens in them.
 //! - [`deliver`] keeps what is told on the disk until the coordinator has it.
 //! - [`cluster`] watches this node's pods, writes their annotations, and orders those without the volume.
+//! - [`leftovers`] removes the folders of pods that are gone and that the kubelet has forgotten.
 //! - [`status`], [`server`], [`metrics`], `baton_daemon::logs` tell people and machines how it goes; [`config`] is the
 //!   command line.
 
@@ -12,6 +13,7 @@ pub mod cluster;
 pub mod config;
 pub mod csi;
 pub mod deliver;
+pub mod leftovers;
 pub mod metrics;
 pub mod server;
 pub mod status;

@@ -10,6 +10,7 @@ use baton_agent::cluster::{self, CaMap, ClusterView};
 use baton_agent::config::{Cli, Command, Output, RunArgs, StatusArgs};
 use baton_agent::csi::{self, Plugin};
 use baton_agent::deliver::{self, CaSource, DeliveryView, Queue, Reach, Target};
+use baton_agent::leftovers;
 use baton_agent::metrics::{Metrics, Now};
 use baton_agent::server::{self, Health};
 use baton_agent::status::{self, PodStatus, SpoolStatus, Status};
@@ -146,7 +147,7 @@ impl Parts {
             kubelet_dir: args.kubelet_dir.clone(),
             node_name: args.node_name.clone(),
         };
-        let plugin = Plugin::start(options, volumes)
+        let plugin = Plugin::start(options, volumes.clone())
             .await
             .context("starting the CSI plugin")?;
 
@@ -162,6 +163,13 @@ impl Parts {
         });
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let (seen, until, asks) = (Arc::clone(&view), ended(&stopped), client.clone());
+        let gone_after = args.gone_after;
+        tasks.spawn(async move {
+            let cluster = seen.cluster.clone();
+            leftovers::run(asks, &seen.node, volumes, cluster, gone_after, until).await;
+            "the search for folders of pods that are gone"
+        });
         let (seen, until) = (Arc::clone(&view), ended(&stopped));
         tasks.spawn(async move {
             let (turns, cluster) = (seen.turns.clone(), seen.cluster.clone());

@@ -4,10 +4,9 @@
 //! API server. Nothing on a hand-off's path waits for any of it: with the API server down, the pods with
 //! the volume go on, and what is to be written is written once it is back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use baton_pod::names::MANAGED_LABEL;
@@ -22,13 +21,15 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use tokio::task::JoinSet;
 
-use crate::turns::{PodView, Turns};
+use crate::turns::Turns;
 
 mod ca;
 pub mod coalesce;
 pub mod pods;
+mod view;
 
 pub use ca::{CA_KEY, CA_MAP, CaMap};
+pub use view::ClusterView;
 
 use coalesce::{Annotations, Coalescer, When, Write, Written};
 use pods::{Command, Happened, Pods};
@@ -42,40 +43,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest that writes are waited for at the end.
 const LAST_WRITES: Duration = Duration::from_millis(1500);
-
-/// What the rest of the agent sees of this.
-#[derive(Debug, Clone, Default)]
-pub struct ClusterView {
-    shared: Arc<Mutex<Seen>>,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    annotated: Vec<PodView>,
-    error: Option<String>,
-    synced: bool,
-}
-
-impl ClusterView {
-    /// The pods whose annotation is their order, as they stand.
-    pub fn annotated(&self) -> Vec<PodView> {
-        self.lock().annotated.clone()
-    }
-
-    /// Why the API server cannot be watched, while that is so.
-    pub fn error(&self) -> Option<String> {
-        self.lock().error.clone()
-    }
-
-    /// Whether this node's pods were listed once.
-    pub fn is_synced(&self) -> bool {
-        self.lock().synced
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Watches and writes until `stop` is done.
 pub async fn run(
@@ -149,15 +116,17 @@ impl Cluster {
             Ok(Event::InitDone) => {
                 for (uid, happened) in self.pods.list_is_complete(now) {
                     self.take(happened);
-                    self.writes.forget(&uid);
+                    self.forget(&uid);
                 }
-                self.view.lock().synced = true;
+                let mut seen = self.view.lock();
+                seen.synced = true;
+                seen.departures.send_replace(());
             }
             Ok(Event::Delete(pod)) => {
                 let uid = pod.uid().unwrap_or_default();
                 let happened = self.pods.gone(&uid, now);
                 self.take(happened);
-                self.writes.forget(&uid);
+                self.forget(&uid);
             }
             Err(e) => {
                 let cause = explain(&e);
@@ -179,11 +148,19 @@ impl Cluster {
             return;
         };
         self.writes.saw(&uid, pod.annotations());
+        self.view.lock().pods.insert(uid.clone());
         let happened = self.pods.see(pod, now);
         self.take(happened);
         if self.turns.pod(&uid).is_some() {
             self.command(&uid);
         }
+    }
+
+    fn forget(&mut self, uid: &str) {
+        self.writes.forget(uid);
+        let mut seen = self.view.lock();
+        seen.pods.remove(uid);
+        seen.departures.send_replace(());
     }
 
     /// Follows the orders of the pods with the volume.
@@ -208,7 +185,7 @@ impl Cluster {
             self.writes.want(clock, &view.pod, annotations.into(), when);
         }
         if self.orders.len() > views.len() {
-            let here: std::collections::HashSet<_> = views.iter().map(|v| &v.pod.uid).collect();
+            let here: HashSet<_> = views.iter().map(|v| &v.pod.uid).collect();
             self.orders.retain(|uid, _| here.contains(uid));
             let pods = &self.pods;
             self.writes
@@ -326,7 +303,8 @@ fn merge_patch(uid: &str, annotations: &Annotations) -> serde_json::Value {
     serde_json::json!({ "metadata": { "uid": uid, "annotations": annotations } })
 }
 
-async fn sleep_until(at: Option<Instant>) {
+/// Waits until then; for ever where there is no such time.
+pub(crate) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,

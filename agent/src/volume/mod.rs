@@ -16,7 +16,7 @@ mod target;
 mod tools;
 
 pub use attributes::{PLAN, Publish, Request};
-pub use pods::Volumes;
+pub use pods::{Left, Volumes};
 pub use target::Target;
 
 pub use baton_pod::names::DRIVER;

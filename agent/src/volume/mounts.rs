@@ -156,6 +156,27 @@ impl Kubelet {
     /// Takes every mount from `folder/name`, with those below it, and removes the folder. What is not
     /// there is no error.
     pub(super) fn unmount(&self, folder: &Path, name: &str) -> Result<(), VolumeError> {
+        self.take_mounts(folder, name, |parent| {
+            unlinkat(parent, name, UnlinkatFlags::RemoveDir)
+        })
+    }
+
+    /// The same of what the kubelet made for a container, which may be a file that a file is mounted on.
+    pub(super) fn unmount_sub_path(&self, folder: &Path, name: &str) -> Result<(), VolumeError> {
+        self.take_mounts(folder, name, |parent| {
+            match unlinkat(parent, name, UnlinkatFlags::RemoveDir) {
+                Err(Errno::ENOTDIR) => unlinkat(parent, name, UnlinkatFlags::NoRemoveDir),
+                removed => removed,
+            }
+        })
+    }
+
+    fn take_mounts(
+        &self,
+        folder: &Path,
+        name: &str,
+        remove: impl FnOnce(&OwnedFd) -> Result<(), Errno>,
+    ) -> Result<(), VolumeError> {
         let path = self.path(folder).join(name);
         let parent = match self.below(folder) {
             Ok(parent) => parent,
@@ -173,7 +194,7 @@ impl Kubelet {
                 Err(e) => return Err(VolumeError::io("unmount", path, e)),
             }
         }
-        match unlinkat(&parent, name, UnlinkatFlags::RemoveDir) {
+        match remove(&parent) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(e) => Err(VolumeError::io("remove the folder", path, e)),
         }

@@ -21,6 +21,10 @@ use super::records::{Record, Records};
 use super::{DRIVER, Options, Publish, Request, Target, VolumeError, tools};
 use crate::turns::Turns;
 
+mod left;
+
+pub use left::Left;
+
 /// Longest time that the last events of a pod may take to be kept.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 /// Files and folders of ours for each step, and for the pod.
@@ -175,16 +179,7 @@ impl Volumes {
         };
         let mine = record.as_ref().is_none_or(|r| r.publish.target == target);
         if mine {
-            let removed = self.turns.remove(uid);
-            match tokio::time::timeout(LAST_WORDS, removed).await {
-                Ok(removed) => removed?,
-                Err(_) => {
-                    return Err(VolumeError::NotNow(format!(
-                        "the last events of the pod could not be kept within {} s",
-                        LAST_WORDS.as_secs()
-                    )));
-                }
-            }
+            self.last_words(uid).await?;
         }
         let inner = Arc::clone(&self.inner);
         let gone = target.clone();
@@ -195,6 +190,17 @@ impl Volumes {
         .await?;
         tracing::debug!(pod.uid = uid, volume_id, "unpublished");
         Ok(())
+    }
+
+    /// Looks at a pod's folder for the last time; what it has to tell is kept when this returns.
+    async fn last_words(&self, uid: &str) -> Result<(), VolumeError> {
+        match tokio::time::timeout(LAST_WORDS, self.turns.remove(uid)).await {
+            Ok(removed) => Ok(removed?),
+            Err(_) => Err(VolumeError::NotNow(format!(
+                "the last events of the pod could not be kept within {} s",
+                LAST_WORDS.as_secs()
+            ))),
+        }
     }
 
     /// The order does not start anew, so that no step runs twice; and the task is told to be over.

@@ -72,10 +72,12 @@ impl Kept {
 pub(crate) struct Agent {
     pub(crate) plugin: Plugin,
     pub(crate) turns: Turns,
+    pub(crate) volumes: Volumes,
 }
 
 impl Agent {
     pub(crate) async fn stop(self) {
+        drop(self.volumes);
         self.plugin.stop().await;
         tokio::task::spawn_blocking(move || self.turns.stop())
             .await
@@ -117,8 +119,12 @@ impl Bench {
             kubelet_dir: self.kubelet(),
             node_name: "node".into(),
         };
-        let plugin = Plugin::start(options, volumes).await.unwrap();
-        Agent { plugin, turns }
+        let plugin = Plugin::start(options, volumes.clone()).await.unwrap();
+        Agent {
+            plugin,
+            turns,
+            volumes,
+        }
     }
 
     pub(crate) fn open(&self, turns: &Turns) -> Result<Volumes, VolumeError> {

@@ -9,5 +9,6 @@
 )]
 
 mod bench;
+mod left;
 mod life;
 mod wrong;

@@ -38,6 +38,7 @@ pub use results::{
     MAX_RESULTS, MAX_RESULTS_BYTES, ResultError, ResultValue, results, results_within,
 };
 pub use root::{Access, FACTS, prepare};
+pub use step::is_in_use;
 pub use watcher::{MAX_HAND_OFFS, POLL_INTERVAL, PodId, Watcher};
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One step's folder, read as what it is: a tenant's.
 
 use std::fs::File;
+use std::path::Path;
 
 use baton_protocol::Record;
 use baton_protocol::event::{EventError, EventReader, Fact, StepEvent};
@@ -13,6 +14,16 @@ use crate::untrusted::{self, ReadError};
 const MAX_COMPLAINTS: u32 = 8;
 /// Event files are read in pieces of this size.
 const PIECE: usize = 64 << 10;
+
+/// Whether an entrypoint of this pod lives, of the steps and sidecars from 1 to `total`: each holds its event
+/// file open. False where the folder is not there, and where that cannot be told: the look takes a lease, as
+/// that of [`Deaths::ByClose`](crate::Deaths::ByClose) does.
+pub fn is_in_use(root: &Path, total: u32) -> bool {
+    let Ok(dir) = File::open(root) else {
+        return false;
+    };
+    (1..=total).any(|number| StepDir::new(number).is_being_written(&dir))
+}
 
 /// What was read of a step's folder so far.
 #[derive(Debug)]
@@ -75,6 +86,12 @@ impl StepDir {
     pub(crate) fn is_alive(&self, root: &File) -> Option<bool> {
         let opened = untrusted::open(root, self.events.as_str()).ok()?;
         untrusted::is_being_written(&opened.file).filter(|_| opened.len > 0)
+    }
+
+    /// Whether anybody has the event file open for writing.
+    pub(crate) fn is_being_written(&self, root: &File) -> bool {
+        let opened = untrusted::open(root, self.events.as_str());
+        opened.is_ok_and(|opened| untrusted::is_being_written(&opened.file) == Some(true))
     }
 
     /// The facts that were appended to the event file since the last look.

@@ -16,6 +16,7 @@ use baton_steps::{Cause, Death, Notice as RunNotice, Outcome, Phase, Plan, Sidec
 use crate::node::{Deaths, Handle, Node};
 use crate::notice::{NodeError, Notice};
 use crate::root::{Access, prepare};
+use crate::step::is_in_use;
 use crate::watcher::Watcher;
 
 mod hostile;

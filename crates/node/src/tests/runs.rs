@@ -293,3 +293,18 @@ fn a_folder_that_is_none_is_refused() {
     fs::write(pod.root.join(ORDER), "later").unwrap();
     assert!(matches!(open(&pod.root), Err(NodeError::Order { .. })));
 }
+
+#[test]
+fn a_folder_is_in_use_as_long_as_an_entrypoint_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("pod");
+    assert!(!is_in_use(&root, 2), "it is not there");
+    prepare(&root, &Plan::of_steps(["a", "b"]), Access::Owner).unwrap();
+    assert!(!is_in_use(&root, 2), "nobody has come yet");
+    let (first, second) = (Entrypoint::start(&root, 1), Entrypoint::start(&root, 2));
+    assert!(is_in_use(&root, 2));
+    drop(first);
+    assert!(is_in_use(&root, 2), "the other one waits for its turn");
+    drop(second);
+    assert!(!is_in_use(&root, 2));
+}

@@ -77,8 +77,8 @@ pub(crate) fn kill(parts: &Parts, it: &Running) {
     parts.signal(it.node, &it.container, Signal::SIGKILL);
 }
 
-/// Waits until everything of Baton's is there and ready, as it was before the test.
-pub(crate) fn whole(kubectl: &Kubectl) {
+/// Waits until every node is ready.
+pub(crate) fn ready(kubectl: &Kubectl) {
     kubectl
         .run(&[
             "wait",
@@ -88,6 +88,11 @@ pub(crate) fn whole(kubectl: &Kubectl) {
             "--timeout=90s",
         ])
         .success("every node is ready");
+}
+
+/// Waits until everything of Baton's is there and ready, as it was before the test.
+pub(crate) fn whole(kubectl: &Kubectl) {
+    ready(kubectl);
     for what in ["daemonset/baton-agent", "deployment/baton-coordinator"] {
         let out = kubectl.run(&["-n", SYSTEM, "rollout", "status", what, "--timeout", "120s"]);
         out.success("Baton is whole again");

@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::flow_status::{CauseStatus, JobFlowPhase, StopStatus};
 use crate::status::Condition;
 
-/// Most nodes of one DaemonJob.
-pub const MAX_NODES: usize = 5000;
 /// Most nodes that the status names by how they stand, and whose Jobs and times it holds.
 pub const MAX_NODES_LISTED: usize = 1000;
 
@@ -72,7 +70,7 @@ pub struct DaemonJobStatus {
     /// Nodes that are gone and no longer listed, by how they ended.
     #[serde(skip_serializing_if = "Forgotten::is_none")]
     pub forgotten: Forgotten,
-    /// The nodes, by name; at most [`MAX_NODES`].
+    /// The nodes, by name; at most [`MAX_DAEMON_NODES`](baton_flow::daemon::MAX_DAEMON_NODES).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeStatus>,
 }

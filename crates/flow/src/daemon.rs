@@ -16,6 +16,19 @@
 //!   is deleted. One of the same name that comes back is a new node.
 //! - One that **joins** has a Job until the DaemonJob is over, where its completion policy says so.
 
+mod act;
+mod fold;
+mod rules;
 mod state;
+#[cfg(test)]
+mod tests;
 
+pub use act::{DaemonAction, daemon_actions};
+pub use fold::{Look, daemon_fold};
+pub use rules::{Completion, DaemonRules, Hold, JobSeen, Member, Members, Parallel, Place};
 pub use state::{DaemonNode, DaemonPhase, DaemonState, Forgotten};
+
+/// Most nodes of one DaemonJob; those beyond do not join.
+pub const MAX_DAEMON_NODES: usize = 5000;
+/// Most nodes that are gone and still listed. What is known of older ones is counted alone.
+pub const MAX_GONE: usize = 100;

@@ -147,8 +147,8 @@ impl DaemonState {
         self.nodes.iter().filter(|n| n.state == phase).count()
     }
 
-    /// Has the nodes that did not succeed run again, or all that are over; finished work is kept
-    /// otherwise. To be called once for each time that somebody asks.
+    /// Has the nodes that did not succeed run again, or all that are over: also amid a run, whose
+    /// deadline then stays as it is. To be called once for each time that somebody asks.
     pub fn rerun(&mut self, all: bool) {
         let is_again =
             |n: &&mut DaemonNode| n.state.is_over() && (all || n.state != DaemonPhase::Succeeded);
@@ -158,9 +158,11 @@ impl DaemonState {
             node.started_at = None;
             node.finished_at = None;
         }
+        if self.stopped.is_some() || self.finished_at.is_some() {
+            self.started_at = None;
+        }
         self.stopped = None;
         self.cause = None;
-        self.started_at = None;
         self.finished_at = None;
     }
 }

@@ -1,7 +1,10 @@
 //! The coordinator: custom resources to pods and Jobs, event intake, callbacks out.
 //!
 //! ```text
-//! task       the controller: Tasks and pods in, pods and statuses out
+//! task       the controller of Tasks: Tasks and pods in, pods and statuses out
+//! child      what controllers do with their own objects and the children they make
+//! watching   watches of the API server as streams
+//! text       texts from outside, bounded
 //! inbox      agents' events on their way from the server to the controller
 //! server     HTTPS for agents and the API server, plain HTTP for probes and metrics
 //! callbacks  what follows from statuses, told to receivers
@@ -9,6 +12,7 @@
 //! ```
 
 pub mod callbacks;
+pub mod child;
 pub mod config;
 pub mod inbox;
 pub mod lease;
@@ -16,3 +20,5 @@ pub mod metrics;
 pub mod process;
 pub mod server;
 pub mod task;
+pub mod text;
+pub mod watching;

@@ -12,7 +12,7 @@ use baton_pod::{ContainerFacts, ContainerState, PodFacts, facts::End};
 use baton_protocol::{Reason, Record, Timestamp};
 use baton_steps::{Cause, Death, Kind, Outcome, Phase, Plan, StepState, StopReason};
 
-use super::text::cut;
+use crate::text::cut;
 
 /// Longest message that is kept of anything, in characters.
 const MAX_MESSAGE: usize = 2000;

@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::fold;
 use super::runs::INVALID;
-use super::text::cut;
+use crate::child::Note;
+use crate::text::cut;
 
 /// Longest answer of the API server that is kept, in characters.
 const MAX_ERROR: usize = 1000;
@@ -64,17 +65,6 @@ pub(super) enum Waiting {
     Cancel,
     /// The status differs from what is durable.
     Dirty,
-}
-
-/// A Kubernetes Event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    /// Something is wrong.
-    pub is_warning: bool,
-    /// One word.
-    pub reason: String,
-    /// A sentence.
-    pub message: String,
 }
 
 /// Calls that failed, and when to try again.

@@ -24,7 +24,6 @@ mod calls;
 mod controller;
 mod present;
 mod runs;
-mod text;
 mod watches;
 
 use std::future::Future;

@@ -20,10 +20,11 @@ use k8s_openapi::api::core::v1::Pod;
 use super::Settings;
 use super::cluster::Cluster;
 use super::fold;
-use super::memory::{Memory, Note};
+use super::memory::Memory;
 use super::object::TaskView;
 use super::present::present;
 use super::runs::{self, ORIGIN_ANNOTATION, Origin};
+use crate::child::Note;
 
 mod alive;
 mod ending;

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use futures::stream::{BoxStream, SelectAll};
-use futures::{Stream, StreamExt};
+use futures::stream::SelectAll;
 use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use k8s_openapi::api::storage::v1::CSINode;
 use kube::api::Api;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Config, Event, watcher};
-use kube::{Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::runtime::watcher::Config;
+use kube::{Client, ResourceExt};
 
 use super::object::TaskObject;
+use crate::watching::{self, api, changes};
 
 /// The label of the pods that are watched.
 const MANAGED: &str = "baton.dev/managed=true";
@@ -44,19 +42,9 @@ pub(super) enum Thing {
 }
 
 /// What a watch tells.
-#[derive(Debug)]
-pub(super) enum Change {
-    /// It is there, like this.
-    Put(Thing),
-    /// It is gone.
-    Gone(Thing),
-    /// A new list begins: what is not in it is gone.
-    ListBegins,
-    /// The list is complete.
-    ListEnds,
-}
+pub(super) type Change = watching::Change<Thing>;
 
-type Changes = BoxStream<'static, (Scope, Change)>;
+type Changes = watching::Changes<Scope, Thing>;
 
 /// Watches Tasks and their pods in the given namespaces (all where there is none), and the nodes.
 /// Gives the watches, and their stream; it never ends.
@@ -67,11 +55,7 @@ pub(super) fn watch(client: &Client, namespaces: &[String]) -> (Vec<Scope>, Sele
         scopes.push(scope.clone());
         all.push(changes);
     };
-    let spaces: Vec<_> = match namespaces {
-        [] => vec![None],
-        some => some.iter().cloned().map(Some).collect(),
-    };
-    for namespace in spaces {
+    for namespace in watching::spaces(namespaces) {
         let scope = |kind| Scope {
             kind,
             namespace: namespace.clone(),
@@ -112,53 +96,6 @@ pub(super) fn watch(client: &Client, namespaces: &[String]) -> (Vec<Scope>, Sele
         changes(drivers, Config::default(), of_drivers.clone(), put_drivers),
     );
     (scopes, all)
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
-fn changes<K>(api: Api<K>, config: Config, scope: Scope, thing: fn(K) -> Thing) -> Changes
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    let kind = scope.kind;
-    let events = watcher(api, config).default_backoff();
-    told(events, kind)
-        .map(move |event| {
-            let change = match event {
-                Event::Apply(object) | Event::InitApply(object) => Change::Put(thing(object)),
-                Event::Delete(object) => Change::Gone(thing(object)),
-                Event::Init => Change::ListBegins,
-                Event::InitDone => Change::ListEnds,
-            };
-            (scope.clone(), change)
-        })
-        .boxed()
-}
-
-/// A watch that breaks is begun again, with more and more time between; what broke it is logged.
-fn told<K>(
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
-    kind: Kind,
-) -> impl Stream<Item = Event<K>> + Send + 'static
-where
-    K: Send + 'static,
-{
-    events.filter_map(move |event| {
-        let event = event
-            .inspect_err(
-                |e| tracing::warn!(kind = ?kind, error = %e, "a watch broke; it is begun again"),
-            )
-            .ok();
-        std::future::ready(event)
-    })
 }
 
 /// A pod without what nobody here reads: scripts and environments of hundreds of pods are megabytes.

@@ -19,9 +19,9 @@ use crate::names::{
 };
 
 mod container;
-mod native;
+pub(crate) mod native;
 mod security;
-mod volumes;
+pub(crate) mod volumes;
 
 pub use container::{MAX_ARG_BYTES, TERMINATION_MESSAGE};
 pub use security::DEFAULT_USER;
@@ -82,10 +82,10 @@ impl std::error::Error for BuildError {}
 
 /// The mistakes found so far.
 #[derive(Default)]
-struct Mistakes(Vec<Mistake>);
+pub(crate) struct Mistakes(pub(crate) Vec<Mistake>);
 
 impl Mistakes {
-    fn add(&mut self, path: &FieldPath, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, path: &FieldPath, message: impl Into<String>) {
         self.0.push(Mistake {
             path: path.clone(),
             message: message.into(),

@@ -23,6 +23,18 @@ pub const COORDINATOR: &str = "coordinator";
 pub const MEMORY_ANNOTATION: &str = "baton.dev/memory";
 /// The annotation of a Task that asks for another run: each new value is one.
 pub const RERUN_ANNOTATION: &str = "baton.dev/rerun";
+/// The label of a Job or Task, and of its pods, that names its JobFlow: [`label_value`] of its name.
+pub const FLOW_LABEL: &str = "baton.dev/jobflow";
+/// The label of a Job or Task, and of its pods, that names its node of the JobFlow.
+pub const FLOW_NODE_LABEL: &str = "baton.dev/flow";
+/// The label of a Job, and of its pods, that names its DaemonJob: [`label_value`] of its name.
+pub const DAEMON_LABEL: &str = "baton.dev/daemonjob";
+/// The annotation of a Job or Task that holds which attempt of its node it is, from 1.
+pub const ATTEMPT_ANNOTATION: &str = "baton.dev/attempt";
+/// The annotation of a Job or Task that holds which element of its node's list it is for, from 0.
+pub const INDEX_ANNOTATION: &str = "baton.dev/index";
+/// The annotation of a Job that holds the JobTemplate that it was made from: its name and generation.
+pub const TEMPLATE_ANNOTATION: &str = "baton.dev/template";
 /// What begins the names of labels and annotations that are Baton's own.
 pub const OWN_PREFIX: &str = "baton.dev/";
 /// The CSI driver of the baton volume.
@@ -44,6 +56,26 @@ const MAX_NAME: usize = 63;
 pub fn pod_name(task: &str, run: u32) -> String {
     let suffix = format!("-{run}");
     fit(task, MAX_NAME.saturating_sub(suffix.len())) + &suffix
+}
+
+/// The name of the Job or Task of a JobFlow's node: `<jobflow>-<node>`, with `-<index>` behind for an
+/// element of its list and `-r<attempt>` from the second attempt on. Where that is longer than 63
+/// characters, the names are cut and end in a hash of the whole.
+pub fn node_name(flow: &str, node: &str, index: Option<usize>, attempt: u32) -> String {
+    let mut suffix = index.map(|i| format!("-{i}")).unwrap_or_default();
+    if attempt > 1 {
+        suffix += &format!("-r{attempt}");
+    }
+    fit(
+        &format!("{flow}-{node}"),
+        MAX_NAME.saturating_sub(suffix.len()),
+    ) + &suffix
+}
+
+/// The name of an object for another: `<owner>-<other>`. Where that is longer than 63 characters, it is
+/// cut and ends in a hash of the whole.
+pub fn joined_name(owner: &str, other: &str) -> String {
+    fit(&format!("{owner}-{other}"), MAX_NAME)
 }
 
 /// A name as the value of a label: as it is, or cut and with a hash at its end where it is longer than
@@ -88,6 +120,16 @@ mod tests {
             );
         }
         assert_ne!(pod_name(&long, 1), pod_name(&other, 1));
+        assert_eq!(node_name("f", "job1", None, 1), "f-job1");
+        assert_eq!(node_name("f", "job1", None, 2), "f-job1-r2");
+        assert_eq!(node_name("f", "job1", Some(0), 3), "f-job1-0-r3");
+        let node = node_name(&long, "job1", Some(999), 12);
+        assert!(node.len() <= 63 && node.ends_with("-999-r12"), "{node}");
+        assert_ne!(
+            node_name(&long, "a", None, 1),
+            node_name(&long, "b", None, 1)
+        );
+        assert_eq!(joined_name("d", "node1"), "d-node1");
         assert_eq!(label_value(&long).len(), 63);
         let dotted = format!("{}.{}", "a".repeat(51), "b".repeat(60));
         assert!(

@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::Controller;
 use super::entry::Entry;
-use super::pods::{is_older, owner};
+use super::pods::owner;
+use crate::child::is_older;
 use crate::task::object::{TaskObject, TaskView};
 use crate::task::watches::{Change, Kind, Scope, Thing, trimmed};
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::child::is_older;
+
 /// The pods that Tasks own. Tasks and pods are named by their UIDs where nothing else is said.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
@@ -102,15 +104,6 @@ pub(super) fn owner(pod: &Pod) -> Option<String> {
         o.controller == Some(true) && o.kind == "Task" && o.api_version.starts_with("baton.dev/")
     })?;
     Some(owner.uid.clone())
-}
-
-/// Whether a version is older than one that is known. Versions that are no numbers are as new.
-pub(super) fn is_older(version: Option<&str>, known: &str) -> bool {
-    let number = |text: &str| text.parse::<u64>().ok();
-    match (version.and_then(number), number(known)) {
-        (Some(version), Some(known)) => version < known,
-        _ => false,
-    }
 }
 
 #[cfg(test)]

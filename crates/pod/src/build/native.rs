@@ -29,7 +29,7 @@ pub(super) fn object<'a, T: DeserializeOwned + Serialize + Default>(
 }
 
 /// A value of the Task's own types, as the native type of the same form.
-pub(super) fn same<T: DeserializeOwned + Serialize + Default>(
+pub(crate) fn same<T: DeserializeOwned + Serialize + Default>(
     value: &impl Serialize,
     path: &FieldPath,
     mistakes: &mut Mistakes,

@@ -72,7 +72,7 @@ fn order() -> Volume {
 }
 
 /// Lets the pod run on this node alone, by way of the scheduler: what else it needs is still looked at.
-pub(super) fn pin(pod: &mut PodSpec, node: &str) {
+pub(crate) fn pin(pod: &mut PodSpec, node: &str) {
     let only = NodeSelectorRequirement {
         key: "metadata.name".to_owned(),
         operator: "In".to_owned(),

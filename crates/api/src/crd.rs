@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use crate::daemon::DaemonJobSpec;
+use crate::daemon_status::DaemonJobStatus;
 use crate::flow::{JobFlowSpec, JobTemplateSpec};
 use crate::flow_status::JobFlowStatus;
 use crate::status::TaskStatus;
@@ -143,7 +144,9 @@ fn job_template() -> Parts {
 fn daemon_job(rules: Rules) -> Parts {
     let mut spec = schema::<DaemonJobSpec>();
     graphs::daemon_job(&mut spec, rules);
-    let status = Some(json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+    let mut status = schema::<DaemonJobStatus>();
+    bounds::status(&mut status);
+    let status = Some(status);
     Parts { spec, status }
 }
 

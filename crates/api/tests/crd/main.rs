@@ -2,18 +2,13 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)] // a test's helpers fail as tests do
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+mod statuses;
 
 use baton_api::crd::{Rules, definitions, to_yaml};
-use baton_api::status::{
-    CallbackStatus, Carrier, Condition, MissingResultStatus, PodStatusRef, ResultStatus,
-    RetryStatus, RunStatus, StepKind, StepPhase, StepStatus, TaskPhase, TaskStatus,
-};
 use baton_api::{Object, Source, parse};
-use baton_protocol::{Reason, Record, Timestamp};
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 const HEAD: &str = "# Made from the types of crates/api; do not edit.\n\
                     # BATON_UPDATE_GOLDEN=1 cargo test -p baton-api --test crd\n";
@@ -192,100 +187,6 @@ fn part(kind: &str, name: &str) -> Value {
     let all = definitions(Rules::Checked);
     let (_, crd) = all.iter().find(|(name, _)| *name == kind).unwrap();
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][name].clone()
-}
-
-/// Every field is named here, so that a new one cannot be forgotten.
-#[test]
-fn a_status_with_every_field_is_kept() {
-    let now = Timestamp(SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001));
-    let at = Some(now);
-    let text = || "text".to_owned();
-    let record = Record::new(Reason::OomKilled, 137, now);
-    let status = TaskStatus {
-        observed_generation: Some(2),
-        phase: TaskPhase::TimedOut,
-        reason: text(),
-        message: text(),
-        progress: text(),
-        run: 2,
-        pod: Some(PodStatusRef {
-            name: text(),
-            uid: text(),
-            node: text(),
-            carrier: Carrier::DownwardAPI,
-        }),
-        spec_digest: text(),
-        rerun: text(),
-        infrastructure_retries: 1,
-        failure_retries: 1,
-        started_at: at,
-        finished_at: at,
-        duration: text(),
-        exit_code: Some(-1),
-        steps: vec![StepStatus {
-            name: text(),
-            number: u32::MAX,
-            kind: StepKind::Sidecar,
-            state: StepPhase::NotRun,
-            reason: text(),
-            message: text(),
-            exit_code: Some(137),
-            continued_from: Some(Reason::OomKilled),
-            attempts: 3,
-            retries: vec![RetryStatus {
-                attempt: 1,
-                reason: Reason::Error,
-                exit_code: 1,
-                delay_ms: u64::MAX,
-                at: now,
-            }],
-            started_at: at,
-            finished_at: at,
-            cpu_ms: Some(u64::MAX),
-            peak_bytes: Some(u64::MAX),
-            image_id: text(),
-            ready: true,
-            record: Some(record),
-            results: vec![ResultStatus {
-                name: text(),
-                value: text(),
-            }],
-            missing_results: vec![MissingResultStatus {
-                name: text(),
-                why: text(),
-            }],
-            warnings: vec![text()],
-        }],
-        conditions: vec![Condition {
-            kind: text(),
-            status: text(),
-            reason: text(),
-            message: text(),
-            last_transition_time: at,
-            observed_generation: Some(2),
-        }],
-        callbacks: vec![CallbackStatus {
-            sink: text(),
-            settled: 1,
-            delivered: 1,
-            given_up: 1,
-            waiting: 1,
-            last_error: Some(text()),
-        }],
-        runs: vec![RunStatus {
-            run: 1,
-            pod: text(),
-            phase: TaskPhase::Failed,
-            reason: text(),
-            started_at: at,
-            finished_at: at,
-        }],
-    };
-    is_kept(
-        "status",
-        &part("task", "status"),
-        &serde_json::to_value(status).unwrap(),
-    );
 }
 
 /// What people write reaches the coordinator whole.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::cluster::kind::{Kind, Named};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs ordered steps, with a cluster or without.
@@ -28,16 +29,19 @@ pub enum Command {
     Run(Box<Run>),
     /// Check files without running anything
     Validate(Validate),
-    /// Print what a Task's steps print in a cluster, in the order of the steps
+    /// Print what an object's pods print in a cluster: of a Task in the order of its steps
+    ///
+    /// An object is named by NAME, or by KIND/NAME (task/x, jobflow/x, daemonjob/x) where one name
+    /// has several.
     Logs(Logs),
-    /// List the Tasks of a cluster
+    /// List the Tasks, JobFlows and DaemonJobs of a cluster
     #[command(visible_alias = "ls")]
     List(List),
-    /// Show all that is known of a Task in a cluster, and what to do about a failure
+    /// Show all that is known of an object in a cluster, and what to do about a failure
     Describe(Describe),
-    /// Cancel Tasks in a cluster; their pods and logs are kept
+    /// Cancel Tasks, JobFlows and DaemonJobs in a cluster; their pods and logs are kept
     Cancel(Cancel),
-    /// Run Tasks of a cluster again, from their first step
+    /// Run again in a cluster: a Task from its first step, a JobFlow or DaemonJob what did not succeed
     Rerun(Rerun),
 }
 
@@ -110,9 +114,10 @@ impl Target {
 /// `baton logs`
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// The Task
-    pub task: String,
-    /// Go on until the Task is over
+    /// The Task, JobFlow or DaemonJob
+    #[arg(value_name = "[KIND/]NAME")]
+    pub object: Named,
+    /// Go on until it is over
     #[arg(short, long)]
     pub follow: bool,
     /// Of these steps or sidecars alone; without it, of all
@@ -135,6 +140,9 @@ pub struct Logs {
 /// `baton list`
 #[derive(Debug, Args)]
 pub struct List {
+    /// Of these kinds alone: tasks, jobflows, daemonjobs; without one, of all
+    #[arg(value_name = "KIND")]
+    pub kinds: Vec<Kind>,
     /// Of all namespaces
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub all_namespaces: bool,
@@ -158,8 +166,9 @@ pub struct List {
 /// `baton describe`
 #[derive(Debug, Args)]
 pub struct Describe {
-    /// The Task
-    pub task: String,
+    /// The Task, JobFlow or DaemonJob
+    #[arg(value_name = "[KIND/]NAME")]
+    pub object: Named,
     /// For people, or the object as JSON
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -174,9 +183,9 @@ pub struct Describe {
 /// `baton cancel`
 #[derive(Debug, Args)]
 pub struct Cancel {
-    /// The Tasks
-    #[arg(required = true, value_name = "TASK")]
-    pub tasks: Vec<String>,
+    /// Tasks, JobFlows and DaemonJobs
+    #[arg(required = true, value_name = "[KIND/]NAME")]
+    pub objects: Vec<Named>,
     /// Which cluster.
     #[command(flatten)]
     pub target: Target,
@@ -185,10 +194,10 @@ pub struct Cancel {
 /// `baton rerun`
 #[derive(Debug, Args)]
 pub struct Rerun {
-    /// The Tasks
-    #[arg(required = true, value_name = "TASK")]
-    pub tasks: Vec<String>,
-    /// Follow the new run until it is over, and exit with its code; of one Task
+    /// Tasks, JobFlows and DaemonJobs
+    #[arg(required = true, value_name = "[KIND/]NAME")]
+    pub objects: Vec<Named>,
+    /// Follow the new run until it is over, and exit with its code; of one object
     #[arg(short, long)]
     pub follow: bool,
     /// When to colour

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use baton_cli::cluster::describe::text::{EventLine, Known, text};
-use baton_cli::cluster::object::Task;
+use baton_cli::cluster::object::Object;
 use baton_cli::cluster::table::{Row, Table};
 use baton_cli::show::style::Palette;
 use baton_protocol::Timestamp;
@@ -18,7 +18,7 @@ fn now() -> Timestamp {
     Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_241_400))
 }
 
-fn tasks() -> Vec<(PathBuf, Task)> {
+fn tasks() -> Vec<(PathBuf, Object)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/describe");
     let files = std::fs::read_dir(folder)
         .unwrap()
@@ -47,7 +47,8 @@ fn compare(file: &Path, got: &str) {
 #[test]
 fn texts() {
     for (file, task) in tasks() {
-        let status = task.status().unwrap_or_else(|e| panic!("{file:?}: {e}"));
+        let status: baton_api::status::TaskStatus =
+            task.status().unwrap_or_else(|e| panic!("{file:?}: {e}"));
         let events = [EventLine {
             at: Some(Timestamp(now().0 - Duration::from_secs(90))),
             warning: true,

@@ -8,75 +8,124 @@ use serde_json::{Value, json};
 use super::connect::Cluster;
 use super::error::{ClusterError, is_missing};
 use super::follow::Since;
-use super::object::{FIELD_MANAGER, RERUN, Task};
+use super::kind::{Kind, Named};
+use super::object::{FIELD_MANAGER, Object, RERUN};
 use super::run::follow_to_end;
 use super::say;
+use super::standing::Standing;
 use crate::args;
 use crate::show::terminal::{Terminal, To};
 
-/// Changes a Task.
+/// Changes an object.
 async fn change(
     cluster: &Cluster,
-    namespace: &str,
-    name: &str,
+    target: Target<'_>,
     doing: &str,
     patch: Value,
-) -> Result<Task, ClusterError> {
+) -> Result<Object, ClusterError> {
+    let Target {
+        kind,
+        namespace,
+        name,
+    } = target;
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
     let patched = cluster
-        .tasks(namespace)
+        .objects(kind, namespace)
         .patch(name, &params, &Patch::Merge(patch))
         .await;
     patched.map_err(|e| match is_missing(&e) {
-        true => no_task(cluster, namespace, name),
-        false => cluster.cannot(format!("{doing} task {name}"))(e),
+        true => missing(cluster, target),
+        false => cluster.cannot(format!("{doing} {kind} {name}"))(e),
     })
 }
 
-/// The Task is not there.
-pub(super) fn no_task(cluster: &Cluster, namespace: &str, name: &str) -> ClusterError {
-    ClusterError::NoTask {
-        name: name.to_owned(),
-        namespace: namespace.to_owned(),
+/// Which object is meant.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    /// Its kind.
+    pub(super) kind: Kind,
+    /// Its namespace.
+    pub(super) namespace: &'a str,
+    /// Its name.
+    pub(super) name: &'a str,
+}
+
+impl<'a> Target<'a> {
+    /// The object itself.
+    pub(super) fn of(object: &'a Object) -> Target<'a> {
+        Target {
+            kind: object.kind(),
+            namespace: object.namespace(),
+            name: object.name(),
+        }
+    }
+}
+
+/// The object is not there.
+pub(super) fn missing(cluster: &Cluster, target: Target<'_>) -> ClusterError {
+    ClusterError::Missing {
+        what: target.kind.to_string(),
+        name: target.name.to_owned(),
+        namespace: target.namespace.to_owned(),
         place: (*cluster.place).clone(),
     }
 }
 
-/// Reads a Task.
-pub(super) async fn get(
-    cluster: &Cluster,
-    namespace: &str,
-    name: &str,
-) -> Result<Task, ClusterError> {
-    let got = cluster.tasks(namespace).get_opt(name).await;
-    got.map_err(cluster.cannot(format!("read task {name}")))?
-        .ok_or_else(|| no_task(cluster, namespace, name))
+/// Reads the object that people name so: where they do not say its kind, the one that has the name.
+pub(super) async fn find(cluster: &Cluster, named: &Named) -> Result<Object, ClusterError> {
+    let kinds = match &named.kind {
+        Some(kind) => std::slice::from_ref(kind),
+        None => &Kind::ALL[..],
+    };
+    let name = &named.name;
+    let read = kinds.iter().map(|kind| async move {
+        let objects = cluster.objects(*kind, &cluster.namespace);
+        let got = objects.get_opt(name).await;
+        got.map_err(cluster.cannot(format!("read {kind} {name}")))
+    });
+    let mut found = Vec::new();
+    let mut failed = None;
+    for read in futures::future::join_all(read).await {
+        match read {
+            Ok(object) => found.extend(object),
+            Err(e) => failed = failed.or(Some(e)),
+        }
+    }
+    match (found.pop(), found.is_empty(), failed) {
+        (Some(object), true, _) => Ok(object),
+        (Some(last), false, _) => Err(ClusterError::Ambiguous {
+            name: name.clone(),
+            kinds: found.iter().chain([&last]).map(Object::kind).collect(),
+        }),
+        (None, _, Some(failed)) => Err(failed),
+        (None, _, None) => {
+            let words: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+            Err(ClusterError::Missing {
+                what: words.join(", "),
+                name: name.clone(),
+                namespace: cluster.namespace.clone(),
+                place: (*cluster.place).clone(),
+            })
+        }
+    }
 }
 
-/// Asks for a Task's end.
-pub(super) async fn cancel(
-    cluster: &Cluster,
-    namespace: &str,
-    name: &str,
-) -> Result<Task, ClusterError> {
+/// Asks for an object's end.
+pub(super) async fn cancel(cluster: &Cluster, target: Target<'_>) -> Result<Object, ClusterError> {
     let patch = json!({"spec": {"cancel": true}});
-    change(cluster, namespace, name, "cancel", patch).await
+    change(cluster, target, "cancel", patch).await
 }
 
-/// Asks for a new run of a Task. One that was cancelled is no longer to stop.
-pub(super) async fn rerun(
-    cluster: &Cluster,
-    namespace: &str,
-    name: &str,
-) -> Result<Task, ClusterError> {
+/// Asks for a new run of an object. One that was cancelled is no longer to stop.
+pub(super) async fn rerun(cluster: &Cluster, target: Target<'_>) -> Result<Object, ClusterError> {
     let patch = json!({
         "metadata": {"annotations": {RERUN: new_value()}},
         "spec": {"cancel": null},
     });
-    change(cluster, namespace, name, "rerun", patch).await
+    change(cluster, target, "rerun", patch).await
 }
 
 /// A value that the annotation did not have before.
@@ -88,8 +137,8 @@ fn new_value() -> String {
 pub(super) async fn cancel_all(args: &args::Cancel) -> Result<i32, ClusterError> {
     let cluster = Cluster::connect(&args.target).await?;
     let mut code = 0;
-    for name in &args.tasks {
-        match cancel_one(&cluster, name).await {
+    for named in &args.objects {
+        match cancel_one(&cluster, named).await {
             Ok(said) => answer(&said),
             Err(e) => {
                 say(&e.to_string());
@@ -100,22 +149,20 @@ pub(super) async fn cancel_all(args: &args::Cancel) -> Result<i32, ClusterError>
     Ok(code)
 }
 
-async fn cancel_one(cluster: &Cluster, name: &str) -> Result<String, ClusterError> {
-    let namespace = &cluster.namespace;
-    let task = get(cluster, namespace, name).await?;
-    let status = task.status().unwrap_or_default();
-    let phase = status.phase;
+async fn cancel_one(cluster: &Cluster, named: &Named) -> Result<String, ClusterError> {
+    let object = find(cluster, named).await?;
+    let (kind, name) = (object.kind(), object.name());
+    let standing = Standing::of(&object).unwrap_or_default();
     // A changed spec has its run before it still.
-    let is_newest = status.observed_generation >= Some(task.generation());
-    if phase.is_over() && is_newest {
-        return Ok(format!("task {name} is over already: {phase:?}"));
+    if standing.is_over_for(&object) {
+        return Ok(format!("{kind} {name} is over already: {}", standing.phase));
     }
-    if task.is_cancelled() {
-        return Ok(format!("task {name} is being cancelled already"));
+    if object.is_cancelled() {
+        return Ok(format!("{kind} {name} is being cancelled already"));
     }
-    cancel(cluster, namespace, name).await?;
+    cancel(cluster, Target::of(&object)).await?;
     Ok(format!(
-        "task {name} is being cancelled; `baton logs -f {name}` follows it to its end"
+        "{kind} {name} is being cancelled; `baton logs -f {kind}/{name}` follows it to its end"
     ))
 }
 
@@ -124,30 +171,24 @@ pub(super) async fn rerun_all(
     args: &args::Rerun,
     terminal: &mut Terminal,
 ) -> Result<i32, ClusterError> {
-    let [first, ..] = args.tasks.as_slice() else {
+    let [first, ..] = args.objects.as_slice() else {
         return Ok(exit::USAGE);
     };
-    if args.follow && args.tasks.len() > 1 {
-        say("--follow takes one task");
+    if args.follow && args.objects.len() > 1 {
+        say("--follow takes one object");
         return Ok(exit::USAGE);
     }
     let cluster = Cluster::connect(&args.target).await?;
-    let namespace = &cluster.namespace;
     if args.follow {
-        let before = get(&cluster, namespace, first).await?;
-        let since = past(&before);
-        rerun(&cluster, namespace, first).await?;
-        return follow_to_end(&cluster, namespace, first, since, terminal).await;
+        let before = find(&cluster, first).await?;
+        let target = Target::of(&before);
+        rerun(&cluster, target).await?;
+        return follow_to_end(&cluster, target, past(&before), terminal).await;
     }
     let mut code = 0;
-    for name in &args.tasks {
-        match rerun(&cluster, namespace, name).await {
-            Ok(task) => {
-                let next = past(&task).run + 1;
-                answer(&format!(
-                    "task {name} runs again (run {next}); `baton logs -f {name}` follows it"
-                ));
-            }
+    for named in &args.objects {
+        match rerun_one(&cluster, named).await {
+            Ok(said) => answer(&said),
             Err(e) => {
                 say(&e.to_string());
                 code = exit::FAILED;
@@ -157,11 +198,21 @@ pub(super) async fn rerun_all(
     Ok(code)
 }
 
-/// All runs that a Task has had so far.
-pub(super) fn past(task: &Task) -> Since {
+async fn rerun_one(cluster: &Cluster, named: &Named) -> Result<String, ClusterError> {
+    let before = find(cluster, named).await?;
+    let object = rerun(cluster, Target::of(&before)).await?;
+    let (kind, name) = (object.kind(), object.name());
+    let next = past(&object).run + 1;
+    Ok(format!(
+        "{kind} {name} runs again (run {next}); `baton logs -f {kind}/{name}` follows it"
+    ))
+}
+
+/// All runs that an object has had so far.
+pub(super) fn past(object: &Object) -> Since {
     Since {
-        run: task.status().map(|s| s.run).unwrap_or_default(),
-        generation: task.generation(),
+        run: Standing::of(object).map(|s| s.run).unwrap_or_default(),
+        generation: object.generation(),
     }
 }
 

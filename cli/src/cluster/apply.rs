@@ -5,11 +5,12 @@ use baton_api::status::TaskStatus;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::act::past;
+use super::act::{Target, past};
 use super::connect::Cluster;
 use super::error::ClusterError;
 use super::follow::Since;
-use super::object::{FIELD_MANAGER, Task};
+use super::kind::Kind;
+use super::object::{FIELD_MANAGER, Object};
 use crate::run::load::Written;
 
 /// A Task that is in the cluster.
@@ -29,9 +30,9 @@ pub(super) async fn apply(cluster: &Cluster, written: &Written) -> Result<Applie
     if let Some(metadata) = manifest.get_mut("metadata") {
         set(metadata, "namespace", json!(namespace));
     }
-    let tasks = cluster.tasks(&namespace);
+    let tasks = cluster.objects(Kind::Task, &namespace);
     if name.is_empty() {
-        let task: Task = serde_json::from_value(manifest)
+        let task: Object = serde_json::from_value(manifest)
             .map_err(|e| ClusterError::Other(format!("cannot write the task as JSON: {e}")))?;
         let created = tasks.create(&PostParams::default(), &task).await;
         let created = created.map_err(cluster.cannot("create the task"))?;
@@ -45,7 +46,7 @@ pub(super) async fn apply(cluster: &Cluster, written: &Written) -> Result<Applie
     let doing = format!("apply task {name}");
     let before = tasks.get_opt(&name).await;
     let before = before.map_err(cluster.cannot(&doing))?;
-    if before.as_ref().is_some_and(Task::is_cancelled) && !written.task.spec.cancel {
+    if before.as_ref().is_some_and(Object::is_cancelled) && !written.task.spec.cancel {
         // Somebody else's field, which applying would leave as it is.
         if let Some(spec) = manifest.get_mut("spec") {
             set(spec, "cancel", json!(false));
@@ -56,7 +57,7 @@ pub(super) async fn apply(cluster: &Cluster, written: &Written) -> Result<Applie
     let applied = applied.map_err(cluster.cannot(&doing))?;
     let decided = decide(before.as_ref(), &applied);
     if decided.rerun {
-        super::act::rerun(cluster, &namespace, &name).await?;
+        super::act::rerun(cluster, Target::of(&applied)).await?;
     }
     Ok(Applied {
         name,
@@ -114,7 +115,7 @@ struct Decided {
 
 /// Whether a Task runs by itself once it is applied: a new one and a changed one do, one that is over
 /// is run again, and one that runs is followed.
-fn decide(before: Option<&Task>, applied: &Task) -> Decided {
+fn decide(before: Option<&Object>, applied: &Object) -> Decided {
     let Some(before) = before.filter(|b| b.metadata.uid == applied.metadata.uid) else {
         return Decided {
             since: Since::default(),
@@ -172,7 +173,7 @@ fn to_run(spec: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_api::{Object, Source, parse};
+    use baton_api::{Source, parse};
     use std::collections::BTreeMap;
 
     fn written(text: &str, given: &[(&str, &str)]) -> Written {
@@ -180,7 +181,7 @@ mod tests {
             name: "t",
             text: text.as_bytes(),
         };
-        let Object::Task(task) = parse(source).unwrap().remove(0).object else {
+        let baton_api::Object::Task(task) = parse(source).unwrap().remove(0).object else {
             panic!("no task");
         };
         let given: BTreeMap<_, _> = given
@@ -215,8 +216,9 @@ mod tests {
         assert_eq!(manifest["status"], Value::Null);
     }
 
-    fn task(uid: &str, generation: i64, spec: Value, status: Value) -> Task {
+    fn task(uid: &str, generation: i64, spec: Value, status: Value) -> Object {
         serde_json::from_value(json!({
+            "kind": "Task",
             "metadata": {"name": "t", "uid": uid, "generation": generation},
             "spec": spec,
             "status": status,

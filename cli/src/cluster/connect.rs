@@ -9,7 +9,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config};
 
 use super::error::ClusterError;
-use super::object::Task;
+use super::kind::Kind;
+use super::object::Object;
 use crate::args::Target;
 
 /// A person waits for it.
@@ -68,9 +69,14 @@ impl Cluster {
         })
     }
 
-    /// The Tasks of a namespace.
-    pub fn tasks(&self, namespace: &str) -> Api<Task> {
-        Api::namespaced(self.client.clone(), namespace)
+    /// The objects of a kind in a namespace.
+    pub fn objects(&self, kind: Kind, namespace: &str) -> Api<Object> {
+        Api::namespaced_with(self.client.clone(), namespace, &kind)
+    }
+
+    /// The objects of a kind in all namespaces.
+    pub fn all_objects(&self, kind: Kind) -> Api<Object> {
+        Api::all_with(self.client.clone(), &kind)
     }
 
     /// Wraps an error of the API server: `cannot DOING: ...`.

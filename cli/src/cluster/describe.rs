@@ -1,19 +1,21 @@
 //! `baton describe`.
 
+mod page;
 pub mod text;
 
 use std::time::SystemTime;
 
+use baton_api::status::TaskStatus;
 use baton_protocol::{Timestamp, exit};
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
 
 use self::text::{EventLine, Known, text};
-use super::act::get;
+use super::act::find;
 use super::connect::Cluster;
 use super::error::{ClusterError, cause};
-use super::object::Task;
+use super::object::Object;
 use crate::args;
 use crate::run::{complain, print_json};
 use crate::show::terminal::{Terminal, To};
@@ -27,7 +29,7 @@ pub(super) async fn describe(
     terminal: &mut Terminal,
 ) -> Result<i32, ClusterError> {
     let cluster = Cluster::connect(&args.target).await?;
-    let task = get(&cluster, &cluster.namespace, &args.task).await?;
+    let task = find(&cluster, &args.object).await?;
     if args.output == args::Output::Json {
         return Ok(match print_json(&task) {
             Ok(()) => 0,
@@ -37,8 +39,9 @@ pub(super) async fn describe(
             }
         });
     }
-    let status = task.status().map_err(|source| ClusterError::Status {
-        name: args.task.clone(),
+    let status: TaskStatus = task.status().map_err(|source| ClusterError::Status {
+        kind: task.kind(),
+        name: task.name().to_owned(),
         source,
     })?;
     let pod = status.pod.as_ref().map(|p| p.name.as_str());
@@ -55,7 +58,7 @@ pub(super) async fn describe(
 }
 
 /// The newest events of a Task and its pod, the newest last; or why there are none to show.
-async fn events(cluster: &Cluster, task: &Task, pod: &str) -> Result<Vec<EventLine>, String> {
+async fn events(cluster: &Cluster, task: &Object, pod: &str) -> Result<Vec<EventLine>, String> {
     let api: Api<Event> = Api::namespaced(cluster.client.clone(), task.namespace());
     let mut lines = Vec::new();
     let of_pod = (!pod.is_empty()).then_some(("Pod", pod));

@@ -3,6 +3,7 @@
 use kube::config::KubeconfigError;
 
 use super::connect::Place;
+use super::kind::Kind;
 
 /// How to install Baton, for messages.
 const INSTALL: &str = "install Baton with `kubectl apply -k deploy/` or its Helm chart";
@@ -38,12 +39,14 @@ pub enum ClusterError {
         /// Why it failed.
         source: Box<kube::Error>,
     },
-    /// There is no such Task.
+    /// There is no such object.
     #[error(
-        "there is no task {name} in namespace {namespace} of {place}\n  \
+        "there is no {what} {name} in namespace {namespace} of {place}\n  \
              `baton list -A` shows all; -n names another namespace"
     )]
-    NoTask {
+    Missing {
+        /// Its kind, or those that it could be of.
+        what: String,
         /// Its name.
         name: String,
         /// The namespace.
@@ -52,12 +55,26 @@ pub enum ClusterError {
         place: Place,
     },
     /// A status that this version does not understand.
-    #[error("the status of task {name} is not one that this version of baton reads: {source}")]
+    #[error("the status of {kind} {name} is not one that this version of baton reads: {source}")]
     Status {
-        /// The Task.
+        /// Its kind.
+        kind: Kind,
+        /// The object.
         name: String,
         /// What is not understood.
         source: serde_json::Error,
+    },
+    /// A name that several objects have.
+    #[error(
+        "{name} is the name of {}; say which: {}",
+        .kinds.iter().map(|k| format!("a {k}")).collect::<Vec<_>>().join(" and of "),
+        .kinds.iter().map(|k| format!("{k}/{name}")).collect::<Vec<_>>().join(" or ")
+    )]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// The kinds of those that have it.
+        kinds: Vec<Kind>,
     },
     /// Something else, in a sentence.
     #[error("{0}")]
@@ -132,7 +149,9 @@ fn of_api(error: &kube::Error, place: &Place) -> String {
             format!("{said}\n  ask for this right in the cluster; docs/security.md lists the roles")
         }
         404 if details.is_none_or(|d| d.name.is_empty()) => {
-            format!("Baton is not installed in {place}: it has no tasks.baton.dev\n  {INSTALL}")
+            format!(
+                "Baton is not installed in {place}: it does not have this kind of baton.dev\n  {INSTALL}"
+            )
         }
         _ => said.to_owned(),
     }

@@ -11,10 +11,12 @@ use kube::runtime::{WatchStreamExt, watcher};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
+use super::act::{Target, missing};
 use super::connect::Cluster;
 use super::error::{ClusterError, cause, is_final};
+use super::kind::Kind;
 use super::logs::Piece;
-use super::object::Task;
+use super::object::Object;
 use super::shown::{Shown, Wanted};
 use super::states;
 use super::waiting;
@@ -91,7 +93,10 @@ pub async fn follow(
     terminal: &mut Terminal,
 ) -> Result<End, ClusterError> {
     let cluster = followed.cluster;
-    let tasks = watcher::watch_object(cluster.tasks(followed.namespace), followed.name);
+    let tasks = watcher::watch_object(
+        cluster.objects(Kind::Task, followed.namespace),
+        followed.name,
+    );
     let interrupts = followed
         .cancels
         .then(|| signal(SignalKind::interrupt()))
@@ -124,7 +129,7 @@ struct Following<'a, 'b> {
     followed: &'a Followed<'a>,
     wanted: &'a Wanted,
     terminal: &'b mut Terminal,
-    tasks: BoxStream<'static, watcher::Result<Option<Task>>>,
+    tasks: BoxStream<'static, watcher::Result<Option<Object>>>,
     pods: Api<Pod>,
     pod: Option<(String, BoxStream<'static, watcher::Result<Option<Pod>>>)>,
     /// The Task was seen.
@@ -142,7 +147,7 @@ struct Following<'a, 'b> {
 }
 
 enum Happened {
-    Task(watcher::Result<Option<Box<Task>>>),
+    Task(watcher::Result<Option<Box<Object>>>),
     Pod(watcher::Result<Option<Box<Pod>>>),
     Piece(u32, Piece),
     Interrupt,
@@ -198,13 +203,8 @@ impl Following<'_, '_> {
         }
     }
 
-    fn task(&mut self, task: watcher::Result<Option<Box<Task>>>) -> Result<(), ClusterError> {
-        let Followed {
-            cluster,
-            namespace,
-            name,
-            ..
-        } = *self.followed;
+    fn task(&mut self, task: watcher::Result<Option<Box<Object>>>) -> Result<(), ClusterError> {
+        let Followed { cluster, name, .. } = *self.followed;
         let task = match task {
             Ok(task) => task,
             Err(e) => return self.trouble(e),
@@ -223,14 +223,11 @@ impl Following<'_, '_> {
                 let said = format!("task {name} was deleted, and its pods and logs with it");
                 return Err(ClusterError::Other(said));
             }
-            return Err(ClusterError::NoTask {
-                name: name.to_owned(),
-                namespace: namespace.to_owned(),
-                place: (*cluster.place).clone(),
-            });
+            return Err(missing(cluster, self.target()));
         };
         self.seen = true;
         let status = task.status().map_err(|source| ClusterError::Status {
+            kind: Kind::Task,
             name: name.to_owned(),
             source,
         })?;
@@ -246,7 +243,7 @@ impl Following<'_, '_> {
     }
 
     /// Sees that the run that the status tells of is the one that is shown.
-    fn begin(&mut self, task: &Task, status: &TaskStatus) {
+    fn begin(&mut self, task: &Object, status: &TaskStatus) {
         let plan = states::plan(&task.spec, status);
         let of_run = |s: &Shown| s.run == status.run && s.plan == plan;
         if self.shown.as_ref().is_some_and(of_run) {
@@ -371,14 +368,17 @@ impl Following<'_, '_> {
         }
     }
 
+    fn target(&self) -> Target<'_> {
+        Target {
+            kind: Kind::Task,
+            namespace: self.followed.namespace,
+            name: self.followed.name,
+        }
+    }
+
     async fn cancel(&mut self) {
-        let Followed {
-            cluster,
-            namespace,
-            name,
-            ..
-        } = *self.followed;
-        let said = match super::act::cancel(cluster, namespace, name).await {
+        let Followed { cluster, name, .. } = *self.followed;
+        let said = match super::act::cancel(cluster, self.target()).await {
             Ok(_) => format!(
                 "cancelling task {name}: its step gets its grace; Ctrl-C once more leaves it to itself"
             ),

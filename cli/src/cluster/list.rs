@@ -12,28 +12,25 @@ use serde_json::json;
 
 use super::connect::Cluster;
 use super::error::{ClusterError, cause, is_final};
-use super::object::Task;
+use super::kind::Kind;
+use super::object::Object;
 use super::say;
 use super::table::{Row, Table};
 use crate::args;
 use crate::run::{complain, print_json};
 use crate::show::terminal::{Terminal, To};
 
-/// Most Tasks that are asked for at once.
+/// Most objects that are asked for at once.
 const PAGE: u32 = 500;
 
-/// Lists Tasks, and gives the exit code.
+/// Lists objects, and gives the exit code.
 pub(super) async fn list(args: &args::List, terminal: &mut Terminal) -> Result<i32, ClusterError> {
     let cluster = Cluster::connect(&args.target).await?;
-    let tasks: Api<Task> = match args.all_namespaces {
-        true => Api::all(cluster.client.clone()),
-        false => cluster.tasks(&cluster.namespace),
-    };
     if args.watch && args.output == args::Output::Json {
         say("--watch has no JSON form");
         return Ok(exit::USAGE);
     }
-    let mut found = all(&cluster, &tasks, args.selector.as_deref()).await?;
+    let (kinds, mut found) = all(&cluster, args, terminal).await?;
     if args.output == args::Output::Json {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": found});
         return Ok(match print_json(&list) {
@@ -50,9 +47,11 @@ pub(super) async fn list(args: &args::List, terminal: &mut Terminal) -> Result<i
     let mut table = Table::new(args.all_namespaces);
     table.fit(&rows);
     if rows.is_empty() && !args.watch {
-        let whole = "there are no tasks in any namespace".to_owned();
+        let kinds: Vec<_> = kinds.iter().map(|kind| kind.plural()).collect();
+        let kinds = kinds.join(", ");
+        let whole = format!("there are no {kinds} in any namespace");
         let one = format!(
-            "there are no tasks in namespace {}; -A shows those of all",
+            "there are no {kinds} in namespace {}; -A shows those of all",
             cluster.namespace
         );
         complain(terminal, if args.all_namespaces { &whole } else { &one });
@@ -66,23 +65,63 @@ pub(super) async fn list(args: &args::List, terminal: &mut Terminal) -> Result<i
     terminal.flush();
     if args.watch {
         let known = found.iter().map(id).zip(rows).collect();
-        watch(&cluster, tasks, args, known, &mut table, terminal).await?;
+        watch(&cluster, &kinds, args, known, &mut table, terminal).await?;
     }
     Ok(0)
 }
 
-/// All Tasks, page by page.
+/// Where the objects of a kind are looked for.
+fn objects(cluster: &Cluster, kind: Kind, args: &args::List) -> Api<Object> {
+    match args.all_namespaces {
+        true => cluster.all_objects(kind),
+        false => cluster.objects(kind, &cluster.namespace),
+    }
+}
+
+/// All objects, and the kinds that could be listed: those that were asked for, or else as many as the
+/// cluster has and shows.
 async fn all(
     cluster: &Cluster,
-    tasks: &Api<Task>,
-    selector: Option<&str>,
-) -> Result<Vec<Task>, ClusterError> {
+    args: &args::List,
+    terminal: &mut Terminal,
+) -> Result<(Vec<Kind>, Vec<Object>), ClusterError> {
+    let mut wanted = args.kinds.clone();
+    wanted.sort();
+    wanted.dedup();
+    if wanted.is_empty() {
+        wanted = Kind::ALL.into();
+    }
+    let reads = wanted.into_iter().map(|kind| async move {
+        let read = pages(&objects(cluster, kind, args), args.selector.as_deref()).await;
+        let read = read.map_err(cluster.cannot(format!("list {}", kind.plural())));
+        read.map(|objects| (kind, objects))
+    });
+    let (mut kinds, mut found, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for read in futures::future::join_all(reads).await {
+        match read {
+            Ok((kind, objects)) => {
+                kinds.push(kind);
+                found.extend(objects);
+            }
+            Err(e) => failed.push(e),
+        }
+    }
+    if let Some(e) = failed.pop_if(|_| kinds.is_empty() || !args.kinds.is_empty()) {
+        return Err(e);
+    }
+    for e in failed {
+        complain(terminal, &e.to_string());
+    }
+    Ok((kinds, found))
+}
+
+/// All objects of a kind, page by page.
+async fn pages(objects: &Api<Object>, selector: Option<&str>) -> kube::Result<Vec<Object>> {
     let mut params = ListParams::default().limit(PAGE);
     params.label_selector = selector.map(str::to_owned);
     let mut found = Vec::new();
     loop {
-        let page = tasks.list(&params).await;
-        let page = page.map_err(cluster.cannot("list tasks"))?;
+        let page = objects.list(&params).await?;
         found.extend(page.items);
         params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
         if params.continue_token.is_none() {
@@ -94,9 +133,9 @@ async fn all(
 /// Shows a line for each change, without end.
 async fn watch(
     cluster: &Cluster,
-    tasks: Api<Task>,
+    kinds: &[Kind],
     args: &args::List,
-    mut known: BTreeMap<(String, String), Row>,
+    mut known: BTreeMap<Id, Row>,
     table: &mut Table,
     terminal: &mut Terminal,
 ) -> Result<(), ClusterError> {
@@ -104,13 +143,17 @@ async fn watch(
         label_selector: args.selector.clone(),
         ..watcher::Config::default()
     };
-    let mut events = watcher(tasks, config).default_backoff().boxed();
+    let watches = kinds.iter().map(|kind| {
+        let objects = objects(cluster, *kind, args);
+        watcher(objects, config.clone()).default_backoff().boxed()
+    });
+    let mut events = futures::stream::select_all(watches);
     let mut lost = false;
     while let Some(event) = events.next().await {
-        let task = match event {
-            Ok(watcher::Event::Apply(task) | watcher::Event::InitApply(task)) => task,
-            Ok(watcher::Event::Delete(task)) => {
-                known.remove(&id(&task));
+        let object = match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => object,
+            Ok(watcher::Event::Delete(object)) => {
+                known.remove(&id(&object));
                 continue;
             }
             Ok(watcher::Event::Init | watcher::Event::InitDone) => {
@@ -119,7 +162,7 @@ async fn watch(
             }
             Err(watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e)) => {
                 if is_final(&e) {
-                    return Err(cluster.cannot("watch tasks")(e));
+                    return Err(cluster.cannot("watch objects")(e));
                 }
                 if !std::mem::replace(&mut lost, true) {
                     let place = &cluster.place;
@@ -129,8 +172,8 @@ async fn watch(
             }
             Err(_) => continue,
         };
-        let row = Row::new(&task, now());
-        let before = known.insert(id(&task), row.clone());
+        let row = Row::new(&object, now());
+        let before = known.insert(id(&object), row.clone());
         if before.is_none_or(|b| !b.same(&row)) {
             table.fit(std::slice::from_ref(&row));
             terminal.put(To::Steps, table.row(&row, terminal.steps).as_bytes());
@@ -140,17 +183,22 @@ async fn watch(
     Ok(())
 }
 
-fn id(task: &Task) -> (String, String) {
-    (task.namespace().to_owned(), task.name().to_owned())
+/// Tells one object from all others.
+type Id = (String, Kind, String);
+
+fn id(object: &Object) -> Id {
+    let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+    (namespace, object.kind(), name)
 }
 
-fn key(task: &Task) -> (String, Option<Duration>, String) {
-    let created = task.metadata.creation_timestamp.as_ref();
+fn key(object: &Object) -> (String, Option<Duration>, String) {
+    let created = object.metadata.creation_timestamp.as_ref();
     let since = created.and_then(|at| {
         let at = SystemTime::from(at.0);
         at.duration_since(SystemTime::UNIX_EPOCH).ok()
     });
-    (task.namespace().to_owned(), since, task.name().to_owned())
+    let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+    (namespace, since, name)
 }
 
 fn now() -> Timestamp {

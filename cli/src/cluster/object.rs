@@ -1,26 +1,28 @@
-//! A Task as the API server has it.
+//! An object as the API server has it.
 
 use std::borrow::Cow;
 
-use baton_api::status::TaskStatus;
-use kube::core::{NamespaceResourceScope, ObjectMeta};
+use kube::core::{DynamicResourceScope, ObjectMeta};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::kind::Kind;
 
 /// The annotation whose new value begins a new run.
 pub const RERUN: &str = "baton.dev/rerun";
 /// Who changes what this program changes.
 pub const FIELD_MANAGER: &str = "baton";
 
-/// A Task. Spec and status are JSON, so that one which a newer version wrote can still be listed.
+/// An object that Baton runs. Spec and status are JSON, so that one which a newer version wrote can
+/// still be listed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Task {
+pub struct Object {
     /// `baton.dev/v1alpha1`.
     #[serde(default = "api_version")]
     pub api_version: String,
-    /// `Task`.
-    #[serde(default = "kind")]
+    /// `Task`, `JobFlow` or `DaemonJob`.
     pub kind: String,
     /// Its name and so on.
     pub metadata: ObjectMeta,
@@ -36,11 +38,13 @@ fn api_version() -> String {
     baton_api::task::API_VERSION.to_owned()
 }
 
-fn kind() -> String {
-    "Task".to_owned()
-}
+impl Object {
+    /// Its kind; that of a Task where it says none that is known.
+    pub fn kind(&self) -> Kind {
+        let known = Kind::ALL.into_iter().find(|kind| kind.name() == self.kind);
+        known.unwrap_or(Kind::Task)
+    }
 
-impl Task {
     /// Its name.
     pub fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
@@ -56,14 +60,14 @@ impl Task {
         self.metadata.generation.unwrap_or_default()
     }
 
-    /// Its status; that of a Task which nobody has taken up yet is empty.
+    /// The status of its kind; that of an object which nobody has taken up yet is empty.
     ///
     /// # Errors
     /// Where it is of a form that this version does not know.
-    pub fn status(&self) -> Result<TaskStatus, serde_json::Error> {
+    pub fn status<S: DeserializeOwned + Default>(&self) -> Result<S, serde_json::Error> {
         match &self.status {
-            Some(status) => TaskStatus::deserialize(status),
-            None => Ok(TaskStatus::default()),
+            Some(status) => S::deserialize(status),
+            None => Ok(S::default()),
         }
     }
 
@@ -73,24 +77,24 @@ impl Task {
     }
 }
 
-impl kube::Resource for Task {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
+impl kube::Resource for Object {
+    type DynamicType = Kind;
+    type Scope = DynamicResourceScope;
 
-    fn kind((): &()) -> Cow<'_, str> {
-        "Task".into()
+    fn kind(kind: &Kind) -> Cow<'_, str> {
+        kind.name().into()
     }
 
-    fn group((): &()) -> Cow<'_, str> {
+    fn group(_: &Kind) -> Cow<'_, str> {
         "baton.dev".into()
     }
 
-    fn version((): &()) -> Cow<'_, str> {
+    fn version(_: &Kind) -> Cow<'_, str> {
         "v1alpha1".into()
     }
 
-    fn plural((): &()) -> Cow<'_, str> {
-        "tasks".into()
+    fn plural(kind: &Kind) -> Cow<'_, str> {
+        kind.plural().into()
     }
 
     fn meta(&self) -> &ObjectMeta {
@@ -109,6 +113,8 @@ mod tests {
 
     #[test]
     fn the_group_is_that_of_the_manifests() {
-        assert_eq!(Task::api_version(&()), baton_api::task::API_VERSION);
+        for kind in Kind::ALL {
+            assert_eq!(Object::api_version(&kind), baton_api::task::API_VERSION);
+        }
     }
 }

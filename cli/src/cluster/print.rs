@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::runtime::wait::await_condition;
 
-use super::act::get;
+use super::act::find;
 use super::connect::Cluster;
 use super::error::ClusterError;
 use super::follow::{Followed, Since, follow};
-use super::object::Task;
+use super::object::Object;
 use super::shown::{Shown, Wanted};
 use super::states;
 use crate::args;
@@ -27,9 +27,11 @@ const LAG: Duration = Duration::from_secs(5);
 /// Prints logs, and gives the exit code.
 pub(super) async fn logs(args: &args::Logs, terminal: &mut Terminal) -> Result<i32, ClusterError> {
     let cluster = Cluster::connect(&args.target).await?;
-    let task = get(&cluster, &cluster.namespace, &args.task).await?;
-    let status = task.status().map_err(|source| ClusterError::Status {
-        name: args.task.clone(),
+    let task = find(&cluster, &args.object).await?;
+    let name = task.name();
+    let status: TaskStatus = task.status().map_err(|source| ClusterError::Status {
+        kind: task.kind(),
+        name: name.to_owned(),
         source,
     })?;
     let wanted = Wanted {
@@ -42,12 +44,12 @@ pub(super) async fn logs(args: &args::Logs, terminal: &mut Terminal) -> Result<i
         follow: args.follow,
     };
     if args.follow && !status.phase.is_over() {
-        check(&args.steps, &states::plan(&task.spec, &status), &args.task)?;
+        check(&args.steps, &states::plan(&task.spec, &status), name)?;
         let followed = Followed {
             cluster: &cluster,
             namespace: &cluster.namespace,
-            name: &args.task,
-            source: &args.task,
+            name,
+            source: name,
             since: Since {
                 run: status.run.saturating_sub(1),
                 generation: 0,
@@ -65,12 +67,12 @@ pub(super) async fn logs(args: &args::Logs, terminal: &mut Terminal) -> Result<i
 async fn print(
     args: &args::Logs,
     cluster: &Cluster,
-    task: &Task,
+    task: &Object,
     status: &TaskStatus,
     wanted: Wanted,
     terminal: &mut Terminal,
 ) -> Result<(), ClusterError> {
-    let (run, name, earlier) = pod_of(args, status)?;
+    let (run, name, earlier) = pod_of(args, task.name(), status)?;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), task.namespace());
     let pod = pods.get_opt(&name).await;
     let Some(pod) = pod.map_err(cluster.cannot(format!("read pod {name}")))? else {
@@ -87,8 +89,8 @@ async fn print(
         None => states::plan(&task.spec, status),
         Some(_) => Plan::of_steps(containers(&pod)),
     };
-    check(&args.steps, &plan, &args.task)?;
-    let mut shown = Shown::new(&args.task, &args.task, run, plan, &wanted);
+    check(&args.steps, &plan, task.name())?;
+    let mut shown = Shown::new(task.name(), task.name(), run, plan, &wanted);
     shown.reading.pod(Some(&pod));
     shown.reading.skip_waiting();
     if earlier.is_none() {
@@ -118,9 +120,9 @@ async fn print(
 /// The run that is meant, its pod, and what is known of it where it is an earlier one.
 fn pod_of(
     args: &args::Logs,
+    task: &str,
     status: &TaskStatus,
 ) -> Result<(u32, String, Option<TaskStatus>), ClusterError> {
-    let task = &args.task;
     let wanted = args.run.unwrap_or(status.run);
     if wanted == status.run {
         return match status.pod.as_ref().filter(|p| !p.name.is_empty()) {

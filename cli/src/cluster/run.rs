@@ -5,6 +5,7 @@ use std::path::Path;
 use baton_protocol::exit;
 use serde_json::Value;
 
+use super::act::Target;
 use super::advice::advice;
 use super::apply::apply;
 use super::connect::Cluster;
@@ -156,19 +157,18 @@ impl Session<'_> {
     }
 }
 
-/// Follows a Task to its end, and gives its exit code.
+/// Follows an object to its end, and gives its exit code.
 pub(super) async fn follow_to_end(
     cluster: &Cluster,
-    namespace: &str,
-    name: &str,
+    target: Target<'_>,
     since: Since,
     terminal: &mut Terminal,
 ) -> Result<i32, ClusterError> {
     let followed = Followed {
         cluster,
-        namespace,
-        name,
-        source: name,
+        namespace: target.namespace,
+        name: target.name,
+        source: target.name,
         since,
         cancels: true,
     };

@@ -1,15 +1,27 @@
-//! The table of Tasks. Pure.
+//! The table of objects. Pure.
 
 use std::time::{Duration, SystemTime};
 
-use baton_api::status::{TaskPhase, TaskStatus};
 use baton_protocol::Timestamp;
 
-use super::object::Task;
-use crate::show::style::{FAINT, GREEN, Palette, RED, Style, YELLOW, fit, one_line, span, width};
+use super::object::Object;
+use super::standing::Standing;
+use crate::show::style::{FAINT, Palette, Style, YELLOW, width};
 
-/// Longest reason that is shown, in columns.
-const MAX_REASON: usize = 40;
+/// What stands above the columns.
+const TITLES: [&str; COLUMNS] = [
+    "NAMESPACE",
+    "KIND",
+    "NAME",
+    "STATUS",
+    "PROGRESS",
+    "REASON",
+    "AGE",
+    "DURATION",
+];
+const COLUMNS: usize = 8;
+/// The column that is coloured.
+const STATUS: usize = 3;
 /// Longest name that the others are aligned to, in columns.
 const MAX_NAME: usize = 63;
 
@@ -23,18 +35,9 @@ pub struct Table {
 impl Table {
     /// A table with a column for namespaces, or without.
     pub fn new(namespaces: bool) -> Table {
-        let titles = [
-            "NAMESPACE",
-            "NAME",
-            "STATUS",
-            "STEP",
-            "REASON",
-            "AGE",
-            "DURATION",
-        ];
         Table {
             namespaces,
-            widths: titles.iter().map(|t| width(t)).collect(),
+            widths: TITLES.iter().map(|t| width(t)).collect(),
         }
     }
 
@@ -49,27 +52,23 @@ impl Table {
 
     /// The line above the rows.
     pub fn header(&self, palette: Palette) -> String {
-        let titles = [
-            "NAMESPACE",
-            "NAME",
-            "STATUS",
-            "STEP",
-            "REASON",
-            "AGE",
-            "DURATION",
-        ];
-        let cells = titles.map(str::to_owned);
-        self.line(&cells, [Some(FAINT); 7], palette)
+        let cells = TITLES.map(str::to_owned);
+        self.line(&cells, [Some(FAINT); COLUMNS], palette)
     }
 
     /// A row's line.
     pub fn row(&self, row: &Row, palette: Palette) -> String {
-        let mut styles = [None; 7];
-        styles[2] = row.style;
+        let mut styles = [None; COLUMNS];
+        styles[STATUS] = row.style;
         self.line(&row.cells(), styles, palette)
     }
 
-    fn line(&self, cells: &[String; 7], styles: [Option<Style>; 7], palette: Palette) -> String {
+    fn line(
+        &self,
+        cells: &[String; COLUMNS],
+        styles: [Option<Style>; COLUMNS],
+        palette: Palette,
+    ) -> String {
         let mut line = String::new();
         let cells = cells.iter().zip(styles).zip(&self.widths);
         for ((cell, style), columns) in cells.skip(usize::from(!self.namespaces)) {
@@ -84,29 +83,30 @@ impl Table {
     }
 }
 
-/// A Task's row.
+/// An object's row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     namespace: String,
+    kind: &'static str,
     name: String,
     status: String,
     style: Option<Style>,
-    step: String,
+    progress: String,
     reason: String,
     age: String,
     duration: String,
 }
 
 impl Row {
-    /// The row of a Task at this time.
-    pub fn new(task: &Task, now: Timestamp) -> Row {
-        let (status, style, step, reason, duration) = match task.status() {
-            Ok(status) => (
-                standing(task, &status),
-                style(status.phase),
-                status.progress.clone(),
-                reason(&status),
-                duration(&status, now),
+    /// The row of an object at this time.
+    pub fn new(object: &Object, now: Timestamp) -> Row {
+        let (status, style, progress, reason, duration) = match Standing::of(object) {
+            Ok(standing) => (
+                standing.word(object),
+                standing.style(),
+                standing.progress.clone(),
+                standing.shown_reason(),
+                standing.duration(now),
             ),
             Err(_) => (
                 "?".to_owned(),
@@ -116,14 +116,15 @@ impl Row {
                 String::new(),
             ),
         };
-        let created = task.metadata.creation_timestamp.as_ref();
+        let created = object.metadata.creation_timestamp.as_ref();
         let age = created.map(|at| age(now.since(Timestamp(SystemTime::from(at.0)))));
         Row {
-            namespace: task.namespace().to_owned(),
-            name: task.name().to_owned(),
+            namespace: object.namespace().to_owned(),
+            kind: object.kind().word(),
+            name: object.name().to_owned(),
             status,
             style,
-            step,
+            progress,
             reason,
             age: age.unwrap_or_default(),
             duration,
@@ -132,67 +133,23 @@ impl Row {
 
     /// Whether both tell the same, but for the time.
     pub fn same(&self, other: &Row) -> bool {
-        let said = |r: &Row| {
-            let texts = [&r.namespace, &r.name, &r.status, &r.step, &r.reason];
-            texts.map(Clone::clone)
-        };
-        said(self) == said(other)
+        let said =
+            |r: &Row| [&r.namespace, &r.name, &r.status, &r.progress, &r.reason].map(Clone::clone);
+        self.kind == other.kind && said(self) == said(other)
     }
 
-    fn cells(&self) -> [String; 7] {
+    fn cells(&self) -> [String; COLUMNS] {
         [
-            &self.namespace,
+            self.namespace.as_str(),
+            self.kind,
             &self.name,
             &self.status,
-            &self.step,
+            &self.progress,
             &self.reason,
             &self.age,
             &self.duration,
         ]
-        .map(Clone::clone)
-    }
-}
-
-/// How a Task stands, in a word.
-pub fn standing(task: &Task, status: &TaskStatus) -> String {
-    if task.metadata.deletion_timestamp.is_some() {
-        return "Deleting".to_owned();
-    }
-    match status.phase {
-        TaskPhase::Pending | TaskPhase::Running if task.is_cancelled() => "Cancelling".to_owned(),
-        phase => format!("{phase:?}"),
-    }
-}
-
-/// The colour of a phase.
-pub fn style(phase: TaskPhase) -> Option<Style> {
-    match phase {
-        TaskPhase::Pending => Some(FAINT),
-        TaskPhase::Running => None,
-        TaskPhase::Succeeded => Some(GREEN),
-        TaskPhase::Failed | TaskPhase::TimedOut => Some(RED),
-        TaskPhase::Cancelled => Some(YELLOW),
-    }
-}
-
-fn reason(status: &TaskStatus) -> String {
-    // What the first word says already.
-    let same = matches!(
-        (status.phase, status.reason.as_str()),
-        (TaskPhase::Cancelled, "Cancelled") | (TaskPhase::TimedOut, "TimedOut")
-    );
-    match same {
-        true => String::new(),
-        false => fit(&one_line(&status.reason), MAX_REASON),
-    }
-}
-
-/// How long a Task has run, or ran.
-pub fn duration(status: &TaskStatus, now: Timestamp) -> String {
-    match (status.started_at, status.finished_at) {
-        (Some(start), Some(end)) => span(end.since(start)),
-        (Some(start), None) => span(Duration::from_secs(now.since(start).as_secs())),
-        (None, _) => String::new(),
+        .map(str::to_owned)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod cluster;
+pub mod flow;
 pub mod job;
 pub mod report;
 pub mod run;

@@ -3,6 +3,8 @@
 //! One thread takes the signals that are meant for the whole run: SIGCHLD, and those by which somebody
 //! asks for the end (SIGINT, SIGTERM, SIGHUP). Baton is a child subreaper, so what an entrypoint leaves
 //! behind when it is killed becomes our child, is killed and reaped.
+//!
+//! Several things may run at once: each has a [group](Children::group) of processes for itself.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -41,9 +43,18 @@ pub enum Told {
 
 type Hook = Box<dyn Fn(Told) + Send>;
 
-/// The processes of the run. A clone is another hand on the same.
+/// The processes of the run, or of a group of them. A clone is another hand on the same.
 #[derive(Clone)]
-pub struct Children(Arc<Shared>);
+pub struct Children {
+    shared: Arc<Shared>,
+    group: GroupId,
+}
+
+/// A group of processes; the first one is told of signals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct GroupId(u32);
+
+const FIRST: GroupId = GroupId(0);
 
 struct Shared {
     state: Mutex<State>,
@@ -53,11 +64,28 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The entrypoints that were not reaped yet, by process id. A process is reaped and taken out
-    /// under one lock, so an id in here is never somebody else's.
-    live: BTreeMap<i32, u32>,
+    /// The entrypoints that were not reaped yet, by process id: of which group, and their numbers in
+    /// it. A process is reaped and taken out under one lock, so an id in here is never somebody else's.
+    live: BTreeMap<i32, (GroupId, u32)>,
+    groups: BTreeMap<GroupId, Group>,
+    made: u32,
+}
+
+/// Who is told of a group, and how often its end was asked for.
+#[derive(Default)]
+struct Group {
     hook: Option<Hook>,
     stops: u32,
+}
+
+impl State {
+    fn group(&mut self, id: GroupId) -> &mut Group {
+        self.groups.entry(id).or_default()
+    }
+
+    fn is_live(&self, id: GroupId) -> bool {
+        self.live.values().any(|(group, _)| *group == id)
+    }
 }
 
 /// What we were given and change for ourselves: the children get it as it was.
@@ -108,49 +136,85 @@ impl Children {
                     }
                 }
             })?;
-        Ok(Children(shared))
+        Ok(Children {
+            shared,
+            group: FIRST,
+        })
+    }
+
+    /// A new group of processes: with numbers of its own, told of its own processes' ends alone, and
+    /// stopped by [`Children::stop`] in place of signals.
+    pub fn group(&self) -> Children {
+        let mut state = self.shared.lock();
+        state.made += 1;
+        let group = GroupId(state.made);
+        drop(state);
+        Children {
+            shared: Arc::clone(&self.shared),
+            group,
+        }
+    }
+
+    /// Asks a group for its end, for the `nth` time: what a signal does for the first group. Nothing
+    /// where it was asked as often before.
+    pub fn stop(&self, nth: u32) {
+        let mut state = self.shared.lock();
+        let group = state.group(self.group);
+        while group.stops < nth {
+            group.stops += 1;
+            if let Some(hook) = &group.hook {
+                hook(Told::Stop {
+                    signal: Signal::SIGTERM,
+                    nth: group.stops,
+                });
+            }
+        }
     }
 
     /// Sets who is told from now on, on the thread that takes signals. It must not call back.
     pub fn tell(&self, hook: impl Fn(Told) + Send + 'static) {
-        self.0.lock().hook = Some(Box::new(hook));
+        self.shared.lock().group(self.group).hook = Some(Box::new(hook));
     }
 
     /// Tells nobody any more: from now on who asks for the end gets it at once.
     pub fn tell_nobody(&self) {
-        self.0.lock().hook = None;
+        self.shared.lock().group(self.group).hook = None;
     }
 
     /// How often somebody asked for the end.
     pub fn stops(&self) -> u32 {
-        self.0.lock().stops
+        self.shared.lock().group(self.group).stops
     }
 
     /// Starts an entrypoint: in a process group of its own, so that Ctrl-C reaches it through us
-    /// alone, and told to stop by the kernel should we die. To be called by the main thread, whose
-    /// end is what the kernel takes for our death.
+    /// alone, and told to stop by the kernel should we die. The end of the thread that calls this is
+    /// what the kernel takes for our death: it has to outlive the process.
     ///
     /// # Errors
     /// Where the process cannot be started.
     pub fn spawn(&self, number: u32, command: &mut Command) -> io::Result<()> {
-        let given = self.0.given;
+        let given = self.shared.given;
         let parent = nix::unistd::getpid();
         // SAFETY: between fork and exec it makes system calls alone: no allocation, no lock.
         unsafe {
             command.pre_exec(move || prepare(&given, parent));
         }
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         // Under the lock: a child that ends at once is known before it is reaped.
         let child = command.process_group(0).spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-        state.live.insert(pid, number);
+        state.live.insert(pid, (self.group, number));
         Ok(())
     }
 
     /// Asks an entrypoint to stop what it runs, within its grace.
     pub fn terminate(&self, number: u32) {
-        let state = self.0.lock();
-        for (pid, _) in state.live.iter().filter(|(_, of)| **of == number) {
+        let state = self.shared.lock();
+        for (pid, _) in state
+            .live
+            .iter()
+            .filter(|(_, of)| **of == (self.group, number))
+        {
             // One that is gone already is no error.
             let _ = nix::sys::signal::kill(Pid::from_raw(*pid), Signal::SIGTERM);
         }
@@ -158,37 +222,63 @@ impl Children {
 
     /// Kills an entrypoint. What it leaves behind is killed when it is reaped.
     pub fn kill(&self, number: u32) {
-        let state = self.0.lock();
-        for (pid, _) in state.live.iter().filter(|(_, of)| **of == number) {
+        let state = self.shared.lock();
+        for (pid, _) in state
+            .live
+            .iter()
+            .filter(|(_, of)| **of == (self.group, number))
+        {
             kill(*pid);
         }
     }
 
-    /// Kills every descendant, now.
+    /// Kills every descendant, now; in a group its entrypoints, whose descendants are killed as soon
+    /// as they are orphans.
     pub fn kill_all(&self) {
-        baton_pid1::tree::kill_all();
+        if self.group == FIRST {
+            return baton_pid1::tree::kill_all();
+        }
+        let state = self.shared.lock();
+        for (pid, _) in state.live.iter().filter(|(_, (of, _))| *of == self.group) {
+            kill(*pid);
+        }
     }
 
     /// Waits until every entrypoint has ended by itself, at most `patience`; then kills what is left
-    /// of all descendants and waits until none is. Gives how many entrypoints had to be killed.
+    /// and waits until nothing is: of all descendants, or of the group. Gives how many entrypoints had
+    /// to be killed.
     pub fn settle(&self, patience: Duration) -> usize {
-        let by_then = |state: &mut State| !state.live.is_empty();
-        let (state, _) = self
-            .0
+        let by_then = |state: &mut State| match self.group {
+            FIRST => !state.live.is_empty(),
+            group => state.is_live(group),
+        };
+        let shared = &self.shared;
+        let (state, _) = shared
             .ended
-            .wait_timeout_while(self.0.lock(), patience, by_then)
+            .wait_timeout_while(shared.lock(), patience, by_then)
             .unwrap_or_else(PoisonError::into_inner);
-        let late = state.live.len();
+        let live = state.live.values();
+        let late = live.filter(|(of, _)| self.group == FIRST || *of == self.group);
+        let late = late.count();
         drop(state);
         let deadline = Instant::now() + MAX_DYING;
-        while !baton_pid1::tree::descendants().is_empty() && Instant::now() < deadline {
+        while self.is_anything_left() && Instant::now() < deadline {
             self.kill_all();
             // Each end sends SIGCHLD, which the other thread takes; a process may have made more in
             // the meantime, so look again.
-            let state = self.0.lock();
-            let _ = self.0.ended.wait_timeout(state, Duration::from_millis(5));
+            let state = shared.lock();
+            let _ = shared.ended.wait_timeout(state, Duration::from_millis(5));
         }
         late
+    }
+
+    fn is_anything_left(&self) -> bool {
+        if self.group == FIRST {
+            return !baton_pid1::tree::descendants().is_empty();
+        }
+        let state = self.shared.lock();
+        // Whose orphans they are cannot be told; all are about to be gone.
+        state.is_live(self.group) || orphans(&state.live).next().is_some()
     }
 }
 
@@ -199,9 +289,10 @@ impl Shared {
 
     fn stop(&self, signal: Signal) {
         let mut state = self.lock();
-        state.stops += 1;
-        let nth = state.stops;
-        match &state.hook {
+        let group = state.group(FIRST);
+        group.stops += 1;
+        let nth = group.stops;
+        match &group.hook {
             Some(hook) => hook(Told::Stop { signal, nth }),
             // Nothing runs that would have to be ended in order.
             None => abandon(),
@@ -220,9 +311,9 @@ impl Shared {
                 Reaped::None | Reaped::NoChildren => break,
             };
             match state.live.remove(&pid) {
-                Some(number) => {
+                Some((group, number)) => {
                     orphans |= matches!(how, Ended::Killed(_));
-                    if let Some(hook) = &state.hook {
+                    if let Some(hook) = &state.group(group).hook {
                         hook(Told::Ended { number, how });
                     }
                 }
@@ -246,18 +337,18 @@ pub fn abandon() {
 }
 
 /// Kills our children that are no entrypoints: an entrypoint which was killed left them.
-fn kill_orphans(live: &BTreeMap<i32, u32>) {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
-        return;
-    };
-    for task in tasks.flatten() {
+fn kill_orphans(live: &BTreeMap<i32, (GroupId, u32)>) {
+    orphans(live).for_each(kill);
+}
+
+fn orphans(live: &BTreeMap<i32, (GroupId, u32)>) -> impl Iterator<Item = i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    let children = tasks.flatten().flat_map(|task| {
         let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        children
-            .split_ascii_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .filter(|pid| !live.contains_key(pid))
-            .for_each(kill);
-    }
+        let pids = children.split_ascii_whitespace();
+        pids.filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+    });
+    children.filter(|pid| !live.contains_key(pid))
 }
 
 fn kill(pid: i32) {

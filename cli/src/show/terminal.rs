@@ -5,6 +5,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::libc;
 
@@ -20,9 +21,8 @@ pub enum To {
     Baton,
 }
 
-/// Both streams.
+/// Both streams, as one writer sees them; see [`Terminal::share`].
 pub struct Terminal {
-    steps_on_stdout: bool,
     /// How what the steps print is coloured and cleaned.
     pub steps: Palette,
     /// How Baton's own words are coloured.
@@ -31,6 +31,12 @@ pub struct Terminal {
     pub steps_on_tty: bool,
     live: bool,
     pending: (To, Vec<u8>),
+    streams: Arc<Mutex<Streams>>,
+}
+
+/// The streams themselves.
+struct Streams {
+    steps_on_stdout: bool,
     status: String,
     status_shown: bool,
     stdout_closed: bool,
@@ -54,16 +60,31 @@ impl Terminal {
         let steps_on_tty = if steps_on_stdout { out } else { err };
         let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
         Terminal {
-            steps_on_stdout,
             steps: Palette(coloured(steps_on_tty)),
             baton: Palette(coloured(err)),
             steps_on_tty,
             // With only one of both on the terminal, who knows who else writes to it (`| grep`).
             live: steps_on_tty && err && !dumb,
             pending: (To::Steps, Vec::new()),
-            status: String::new(),
-            status_shown: false,
-            stdout_closed: false,
+            streams: Arc::new(Mutex::new(Streams {
+                steps_on_stdout,
+                status: String::new(),
+                status_shown: false,
+                stdout_closed: false,
+            })),
+        }
+    }
+
+    /// Another writer on the same streams, for another thread. What is put by one and flushed stands
+    /// together; the status line is that of the first writer.
+    pub fn share(&self) -> Terminal {
+        Terminal {
+            steps: self.steps,
+            baton: self.baton,
+            steps_on_tty: self.steps_on_tty,
+            live: false,
+            pending: (To::Steps, Vec::new()),
+            streams: Arc::clone(&self.streams),
         }
     }
 
@@ -83,24 +104,54 @@ impl Terminal {
 
     /// Sets the status line, which shows with the next flush.
     pub fn set_status(&mut self, status: String) {
-        if self.live && status != self.status {
-            self.clear_status();
-            self.status = status;
+        if self.live {
+            self.streams().set_status(status);
         }
     }
 
     /// Writes everything out, the status line last.
     pub fn flush(&mut self) {
         self.write_pending();
-        if self.live && !self.status_shown && !self.status.is_empty() {
-            let _ = write_all(io::stderr(), self.status.as_bytes());
-            self.status_shown = true;
-        }
+        self.streams().show_status();
     }
 
     /// The columns of a line; many where there is no terminal.
     pub fn columns(&self) -> usize {
         columns(&io::stderr()).unwrap_or(200)
+    }
+
+    fn write_pending(&mut self) {
+        let bytes = std::mem::take(&mut self.pending.1);
+        if !bytes.is_empty() {
+            self.streams().write(self.pending.0, &bytes);
+        }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.set_status(String::new());
+        self.write_pending();
+    }
+}
+
+impl Streams {
+    fn set_status(&mut self, status: String) {
+        if status != self.status {
+            self.clear_status();
+            self.status = status;
+        }
+    }
+
+    fn show_status(&mut self) {
+        if !self.status_shown && !self.status.is_empty() {
+            let _ = write_all(io::stderr(), self.status.as_bytes());
+            self.status_shown = true;
+        }
     }
 
     fn clear_status(&mut self) {
@@ -109,17 +160,13 @@ impl Terminal {
         }
     }
 
-    fn write_pending(&mut self) {
-        let bytes = std::mem::take(&mut self.pending.1);
-        if bytes.is_empty() {
-            return;
-        }
+    fn write(&mut self, to: To, bytes: &[u8]) {
         self.clear_status();
-        match self.pending.0 {
+        match to {
             To::Steps if self.steps_on_stdout => {
                 // `baton run x | head`: the steps go on, and what they print goes nowhere.
                 if !self.stdout_closed
-                    && let Err(e) = write_all(io::stdout(), &bytes)
+                    && let Err(e) = write_all(io::stdout(), bytes)
                 {
                     self.stdout_closed = true;
                     if e.kind() != io::ErrorKind::BrokenPipe {
@@ -129,17 +176,9 @@ impl Terminal {
                 }
             }
             To::Steps | To::Baton => {
-                let _ = write_all(io::stderr(), &bytes);
+                let _ = write_all(io::stderr(), bytes);
             }
         }
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        self.status.clear();
-        self.write_pending();
-        self.clear_status();
     }
 }
 

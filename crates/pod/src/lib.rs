@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! build      Rendered -> the Pod that runs it
-//! review     a Task as the API server has it -> everything that keeps a cluster from running it
+//! review     an object as the API server has it -> everything that keeps a cluster from running it
 //! job        a Job's spec and what its owner gives every pod -> the native Job
 //! task       a Task's spec and what its owner gives every pod -> the Task
 //! facts      Pod -> what its status tells of each container and of the pod as a whole
@@ -24,4 +24,4 @@ pub use facts::{ContainerFacts, ContainerState, PodFacts, PodLoss, facts};
 pub use names::{joined_name, label_value, node_name, pod_name};
 pub use ordering::{Ordered, Update};
 pub use plan::{PlanSource, plan_of};
-pub use review::review;
+pub use review::{review, review_object};

@@ -178,12 +178,35 @@ pub async fn delete<T>(api: &Api<T>, name: &str, uid: &str) -> Result<(), kube::
 where
     T: Resource + Clone + Debug + DeserializeOwned,
 {
+    delete_by(api, name, uid, PropagationPolicy::Background).await
+}
+
+/// As [`delete`], but the object stays until what it owns is gone.
+///
+/// # Errors
+/// What the API server answers.
+pub async fn delete_with_pods<T>(api: &Api<T>, name: &str, uid: &str) -> Result<(), kube::Error>
+where
+    T: Resource + Clone + Debug + DeserializeOwned,
+{
+    delete_by(api, name, uid, PropagationPolicy::Foreground).await
+}
+
+async fn delete_by<T>(
+    api: &Api<T>,
+    name: &str,
+    uid: &str,
+    policy: PropagationPolicy,
+) -> Result<(), kube::Error>
+where
+    T: Resource + Clone + Debug + DeserializeOwned,
+{
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(uid.to_owned()),
             resource_version: None,
         }),
-        propagation_policy: Some(PropagationPolicy::Background),
+        propagation_policy: Some(policy),
         ..DeleteParams::default()
     };
     match api.delete(name, &params).await {

@@ -6,6 +6,8 @@ use baton_pod::names::DRIVER;
 use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 use k8s_openapi::api::storage::v1::CSINode;
 
+type Labels = BTreeMap<String, String>;
+
 /// What is known of the cluster's nodes.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster {
@@ -15,7 +17,7 @@ pub struct Cluster {
 
 #[derive(Debug, Clone)]
 struct NodeView {
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     ready: bool,
     schedulable: bool,
 }
@@ -86,20 +88,21 @@ impl Cluster {
     /// room are the scheduler's.
     pub fn may_carry(&self, pod: &PodSpec) -> bool {
         self.nodes.iter().any(|(name, node)| {
-            self.drivers.contains(name) && node.ready && node.schedulable && admits(pod, name, node)
+            self.drivers.contains(name)
+                && node.ready
+                && node.schedulable
+                && admits(pod, name, &node.labels)
         })
     }
 }
 
-fn admits(pod: &PodSpec, name: &str, node: &NodeView) -> bool {
+/// Whether a pod's node name, selector and required affinity admit a node of these labels.
+pub(crate) fn admits(pod: &PodSpec, name: &str, labels: &Labels) -> bool {
     if let Some(wanted) = &pod.node_name {
         return wanted == name;
     }
     let selected = pod.node_selector.iter().flatten();
-    if !selected
-        .into_iter()
-        .all(|(k, v)| node.labels.get(k) == Some(v))
-    {
+    if !selected.into_iter().all(|(k, v)| labels.get(k) == Some(v)) {
         return false;
     }
     let required = pod
@@ -110,18 +113,22 @@ fn admits(pod: &PodSpec, name: &str, node: &NodeView) -> bool {
             a.required_during_scheduling_ignored_during_execution
                 .as_ref()
         });
-    required.is_none_or(|r| r.node_selector_terms.iter().any(|t| matches(t, name, node)))
+    required.is_none_or(|r| {
+        r.node_selector_terms
+            .iter()
+            .any(|t| matches(t, name, labels))
+    })
 }
 
 /// Whether a term admits a node: one without requirements admits none, as the scheduler has it.
-fn matches(term: &NodeSelectorTerm, name: &str, node: &NodeView) -> bool {
+fn matches(term: &NodeSelectorTerm, name: &str, labels: &Labels) -> bool {
     let expressions = term.match_expressions.as_deref().unwrap_or_default();
     let fields = term.match_fields.as_deref().unwrap_or_default();
     let field = |r: &NodeSelectorRequirement| {
         let value = (r.key == "metadata.name").then_some(name);
         holds(r, value)
     };
-    let label = |r: &NodeSelectorRequirement| holds(r, node.labels.get(&r.key).map(String::as_str));
+    let label = |r: &NodeSelectorRequirement| holds(r, labels.get(&r.key).map(String::as_str));
     !(expressions.is_empty() && fields.is_empty())
         && expressions.iter().all(label)
         && fields.iter().all(field)

@@ -29,6 +29,8 @@ pub const FLOW_LABEL: &str = "baton.dev/jobflow";
 pub const FLOW_NODE_LABEL: &str = "baton.dev/flow";
 /// The label of a Job, and of its pods, that names its DaemonJob: [`label_value`] of its name.
 pub const DAEMON_LABEL: &str = "baton.dev/daemonjob";
+/// The annotation of a DaemonJob's Job that holds the name of its node.
+pub const NODE_ANNOTATION: &str = "baton.dev/node";
 /// The annotation of a Job or Task that holds which attempt of its node it is, from 1.
 pub const ATTEMPT_ANNOTATION: &str = "baton.dev/attempt";
 /// The annotation of a Job or Task that holds which element of its node's list it is for, from 0.

@@ -1,0 +1,147 @@
+//! Calls of the API server about one DaemonJob.
+
+use std::time::Duration;
+
+use baton_api::daemon_status::DaemonJobStatus;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::api::Api;
+use kube::runtime::events::Recorder;
+use serde_json::json;
+
+use super::jobs::{JobKey, JobView};
+use super::object::DaemonObject;
+use crate::child::{self, Create, Note, Write};
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is to be called for.
+#[derive(Debug)]
+pub(super) enum Op {
+    /// Make a node's Job.
+    Create(JobKey, Box<Job>),
+    /// Have a Job end: its pods are told to, and it says that its time is up.
+    Stop(JobView),
+    /// Delete a Job once its pods are gone.
+    Delete(JobView),
+    /// Write the status: from what is durable to what it is to be.
+    WriteStatus(Box<DaemonJobStatus>, Box<DaemonJobStatus>),
+    /// Delete the DaemonJob, and with it all that it owns.
+    DeleteSelf,
+}
+
+impl Op {
+    /// The Job that it is about.
+    pub(super) fn key(&self) -> Option<&JobKey> {
+        match self {
+            Op::Create(key, _) => Some(key),
+            Op::Stop(job) | Op::Delete(job) => Some(&job.key),
+            Op::WriteStatus(..) | Op::DeleteSelf => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Op::Create(..) => "creating a Job",
+            Op::Stop(_) => "stopping a Job",
+            Op::Delete(_) => "deleting a Job",
+            Op::WriteStatus(..) => "writing the status",
+            Op::DeleteSelf => "deleting the finished DaemonJob",
+        }
+    }
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// The Job is there.
+    Job(Box<Job>),
+    /// Something else has its name.
+    Taken,
+    /// There is nothing more to do about it; the watch tells what it led to.
+    Nothing,
+    /// The status is durable.
+    Wrote(Box<DaemonJobStatus>, Box<DaemonObject>),
+    /// The DaemonJob was changed in between: as it is now.
+    Conflict(Box<DaemonObject>),
+    /// It failed.
+    Failed {
+        what: &'static str,
+        error: String,
+        /// The same would be answered again.
+        is_refused: bool,
+    },
+}
+
+/// Makes calls.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) client: Client,
+    pub(super) recorder: Recorder,
+}
+
+impl Caller {
+    /// Makes a call, and waits for its outcome.
+    pub(super) async fn call(&self, of: &ObjectReference, op: Op) -> Done {
+        let what = op.name();
+        match tokio::time::timeout(PATIENCE, self.attempt(of, op)).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(e)) => Done::Failed {
+                what,
+                is_refused: child::is_refusal(&e),
+                error: child::message(e),
+            },
+            Err(_) => Done::Failed {
+                what,
+                is_refused: false,
+                error: format!("no answer within {PATIENCE:?}"),
+            },
+        }
+    }
+
+    async fn attempt(&self, of: &ObjectReference, op: Op) -> Result<Done, kube::Error> {
+        let namespace = of.namespace.as_deref().unwrap_or_default();
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        let daemons: Api<DaemonObject> = Api::namespaced(self.client.clone(), namespace);
+        match op {
+            Op::Create(_, job) => Ok(match child::create(&jobs, &job).await? {
+                Create::Done(job) => Done::Job(Box::new(job)),
+                Create::Taken(_) => Done::Taken,
+            }),
+            // A Job's template cannot be changed, its deadline can: by that its pods end as they do
+            // when its time is up, and the Job stays and says so.
+            Op::Stop(job) => {
+                let patch = json!({ "spec": { "activeDeadlineSeconds": 1 } });
+                let patched = child::patch(&jobs, &job.name, &job.uid, patch).await?;
+                Ok(patched.map_or(Done::Nothing, |job| Done::Job(Box::new(job))))
+            }
+            Op::Delete(job) => {
+                child::delete_with_pods(&jobs, &job.name, &job.uid).await?;
+                Ok(Done::Nothing)
+            }
+            Op::WriteStatus(durable, status) => {
+                let written = child::write_status(&daemons, of, &*durable, &*status).await?;
+                Ok(match written {
+                    Write::Done(now) => Done::Wrote(status, Box::new(now)),
+                    Write::Conflict(now) => Done::Conflict(Box::new(now)),
+                    Write::Gone => Done::Nothing,
+                })
+            }
+            Op::DeleteSelf => {
+                let (name, uid) = (of.name.as_deref(), of.uid.as_deref());
+                let (name, uid) = (name.unwrap_or_default(), uid.unwrap_or_default());
+                child::delete(&daemons, name, uid).await?;
+                Ok(Done::Nothing)
+            }
+        }
+    }
+
+    /// Writes Kubernetes Events, one after the other.
+    pub(super) async fn emit(&self, of: &ObjectReference, notes: Vec<Note>) {
+        for note in notes {
+            child::emit(&self.recorder, of, note).await;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Calls of the API server: their start, and what came of them.
+
+use super::{CallOf, Controller, Odd};
+use crate::child::{Note, reference};
+use crate::daemon::calls::{Done, Op};
+use crate::daemon::jobs::JobKey;
+use crate::daemon::object::DaemonObject;
+use crate::daemon::present::notes;
+use crate::task::object::now;
+use crate::trouble::Trouble;
+
+impl Controller {
+    pub(super) fn start(&mut self, uid: &str, op: Op) {
+        let Some(entry) = self.daemons.get_mut(uid) else {
+            return;
+        };
+        let key = op.key().cloned();
+        match &key {
+            Some(key) => {
+                let makes = matches!(op, Op::Create(..));
+                entry.calls.insert(key.clone(), makes);
+            }
+            None => entry.writing = true,
+        }
+        if matches!(op, Op::WriteStatus(..)) {
+            entry.written_at = Some(now());
+            self.metrics.status_writes.inc();
+        }
+        let of = reference::<DaemonObject>(&entry.view.meta);
+        let (caller, permits, uid) = (self.caller.clone(), self.permits.clone(), uid.to_owned());
+        self.calls.spawn(async move {
+            // The semaphore is never closed.
+            let _permit = permits.acquire_owned().await.ok();
+            let done = caller.call(&of, op).await;
+            ((uid, key), done)
+        });
+    }
+
+    /// Takes what came of a call.
+    pub(in crate::daemon) fn done(&mut self, (uid, key): CallOf, done: Done) {
+        self.enqueue(uid.clone());
+        if let Done::Job(job) = &done {
+            self.take_job(job);
+        }
+        let Some(entry) = self.daemons.get_mut(&uid) else {
+            return;
+        };
+        match &key {
+            Some(key) => {
+                entry.calls.remove(key);
+            }
+            None => entry.writing = false,
+        }
+        match (done, key) {
+            (Done::Job(_) | Done::Nothing, Some(key)) => {
+                entry.odd.remove(&key);
+                entry.trouble = Trouble::default();
+            }
+            (Done::Taken, Some(key)) => entry.take_name(key),
+            (Done::Wrote(status, object), None) => {
+                entry.trouble = Trouble::default();
+                let overruled = entry.view.spec.as_ref().map(|s| s.overruled.as_slice());
+                let notes = notes(&entry.durable, &status, overruled.unwrap_or_default());
+                entry.durable = *status;
+                // What is over, or begins anew, is asked of the API server again.
+                let durable = &entry.durable;
+                entry.odd.retain(|(node, attempt), _| {
+                    let node = durable.node(node).map(|n| &n.node);
+                    node.is_some_and(|n| !n.state.is_over() && *attempt >= n.attempts)
+                });
+                self.tell(&uid, notes);
+                self.put_daemon(&uid, &object);
+            }
+            (Done::Conflict(object), None) => self.put_daemon(&uid, &object),
+            (
+                Done::Failed {
+                    what,
+                    error,
+                    is_refused,
+                },
+                key,
+            ) => {
+                self.failed(&uid, what, error, is_refused, key);
+            }
+            _ => {}
+        }
+    }
+
+    fn failed(
+        &mut self,
+        uid: &str,
+        what: &'static str,
+        error: String,
+        is_refused: bool,
+        key: Option<JobKey>,
+    ) {
+        let Some(entry) = self.daemons.get_mut(uid) else {
+            return;
+        };
+        let now = now();
+        let (name, namespace) = (entry.view.name(), &entry.view.meta.namespace);
+        tracing::warn!(daemonjob = name, ?namespace, what, error, "a call failed");
+        let message = format!("{what}: {error}");
+        let Some(key) = key else {
+            return entry.trouble.add("CallFailed", message, now);
+        };
+        let makes = what == "creating a Job";
+        if makes && is_refused {
+            entry.odd.insert(key, Odd::Refused);
+            let note = Note {
+                is_warning: true,
+                reason: "JobRefused".to_owned(),
+                message,
+            };
+            return self.tell(uid, vec![note]);
+        }
+        let mut trouble = match entry.odd.remove(&key) {
+            Some(Odd::Failed(trouble)) => trouble,
+            _ => Trouble::default(),
+        };
+        trouble.add("CallFailed", message, now);
+        entry.odd.insert(key, Odd::Failed(trouble));
+    }
+
+    /// Writes Kubernetes Events, beside everything else.
+    fn tell(&self, uid: &str, notes: Vec<Note>) {
+        let Some(entry) = self.daemons.get(uid).filter(|_| !notes.is_empty()) else {
+            return;
+        };
+        let of = reference::<DaemonObject>(&entry.view.meta);
+        let caller = self.caller.clone();
+        tokio::spawn(async move { caller.emit(&of, notes).await });
+    }
+}
+
+impl super::Entry {
+    fn take_name(&mut self, key: JobKey) {
+        let mut trouble = match self.odd.remove(&key) {
+            Some(Odd::Taken(trouble)) => trouble,
+            _ => Trouble::default(),
+        };
+        let name = self.view.job_name(&key.0, key.1);
+        let message = format!("{name:?} is there and is not this DaemonJob's");
+        trouble.add("NameTaken", message, now());
+        self.odd.insert(key, Odd::Taken(trouble));
+    }
+}

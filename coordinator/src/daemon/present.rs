@@ -1,0 +1,259 @@
+//! What a status says to people, and the Kubernetes Events that follow from a change of it.
+
+use baton_api::daemon_status::DaemonJobStatus;
+use baton_api::flow_status::JobFlowPhase;
+use baton_flow::FlowPhase;
+use baton_flow::daemon::{DaemonPhase, DaemonState};
+use baton_protocol::Timestamp;
+use baton_protocol::time::format_duration;
+
+use crate::child::Note;
+use crate::conditions::set;
+
+/// Most nodes of one kind that Events of one change name each.
+const MAX_NOTES: usize = 10;
+
+/// The reason of one whose spec cannot be run.
+pub(super) const INVALID: &str = "Invalid";
+/// The reason of one whose Jobs were to be made of something else amid a run.
+pub(super) const CHANGED: &str = "TemplateChanged";
+
+/// What keeps a spec, or a change of it, from being taken: a reason, and a sentence.
+pub(super) type Refusal = (&'static str, String);
+
+/// Fills in what follows from a state for people: phase, reason, message and conditions.
+///
+/// `trouble` is what an API call that concerns the whole failed for.
+pub(super) fn present(
+    status: &mut DaemonJobStatus,
+    state: &DaemonState,
+    suspended: bool,
+    refusal: Option<&Refusal>,
+    trouble: Option<&str>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let is_over = state.finished_at.is_some();
+    status.phase = match state.phase() {
+        FlowPhase::Pending if suspended => JobFlowPhase::Suspended,
+        FlowPhase::Running if suspended => JobFlowPhase::Suspended,
+        FlowPhase::Pending => JobFlowPhase::Pending,
+        FlowPhase::Running => JobFlowPhase::Running,
+        FlowPhase::Succeeded => JobFlowPhase::Succeeded,
+        FlowPhase::Failed => JobFlowPhase::Failed,
+        FlowPhase::Cancelled => JobFlowPhase::Cancelled,
+    };
+    if refusal.is_some_and(|(reason, _)| *reason == INVALID) && state.nodes.is_empty() {
+        status.phase = JobFlowPhase::Failed;
+    }
+    let wait = obstacle(state, suspended, refusal, trouble);
+    status.reason = match (&status.cause, status.phase) {
+        (_, JobFlowPhase::Succeeded) => "Completed".to_owned(),
+        (Some(cause), phase) if phase.is_over() => cause.reason.clone(),
+        _ => wait.as_ref().map(|w| w.0.clone()).unwrap_or_default(),
+    };
+    status.message = match (is_over, &wait) {
+        (false, Some((_, message))) => message.clone(),
+        _ => summary(status),
+    };
+    status.duration = match (state.started_at, state.finished_at) {
+        (Some(from), Some(to)) => format_duration(to.since(from)),
+        _ => String::new(),
+    };
+    if refusal.is_none() {
+        status.observed_generation = generation;
+    }
+
+    let value = match status.phase {
+        JobFlowPhase::Succeeded => "True",
+        phase if phase.is_over() => "False",
+        _ => "Unknown",
+    };
+    let reason = match status.reason.as_str() {
+        "" => format!("{:?}", status.phase),
+        reason => reason.to_owned(),
+    };
+    let message = status.message.clone();
+    let at = state.finished_at.unwrap_or(now);
+    let all = &mut status.conditions;
+    set(all, "Succeeded", generation, (value, &reason, &message), at);
+    let (value, reason, message) = match refusal {
+        None => ("True", "Accepted", "it can be run"),
+        Some((reason, message)) => ("False", *reason, message.as_str()),
+    };
+    set(all, "Accepted", generation, (value, reason, message), now);
+    let (value, reason, message) = match &wait {
+        _ if is_over => ("False", "Finished", "it is over"),
+        None => ("True", "Progressing", "Jobs run, or are being made"),
+        Some((reason, message)) => ("False", reason.as_str(), message.as_str()),
+    };
+    set(
+        all,
+        "Progressing",
+        generation,
+        (value, reason, message),
+        now,
+    );
+}
+
+/// What is waited for where nothing goes on by itself: a reason and a sentence.
+fn obstacle(
+    state: &DaemonState,
+    suspended: bool,
+    refusal: Option<&Refusal>,
+    trouble: Option<&str>,
+) -> Option<(String, String)> {
+    let said = |reason: &str, message: String| Some((reason.to_owned(), message));
+    if state.finished_at.is_some() {
+        return None;
+    }
+    if let Some((reason, message)) = refusal {
+        return said(reason, message.clone());
+    }
+    if let Some(trouble) = trouble {
+        return said("CallFailed", trouble.to_owned());
+    }
+    if suspended {
+        return said(
+            "Suspended",
+            "nothing new is started until it is resumed".to_owned(),
+        );
+    }
+    if state.nodes.iter().any(|n| n.state.is_let_go()) {
+        return None;
+    }
+    let mut waiting = state
+        .nodes
+        .iter()
+        .filter(|n| n.state == DaemonPhase::Waiting);
+    match waiting.next() {
+        Some(node) if !node.reason.is_empty() => {
+            let more = match waiting.count() {
+                0 => String::new(),
+                more => format!(", and {more} more wait"),
+            };
+            let (name, why) = (&node.name, explain(&node.reason));
+            said(&node.reason, format!("node {name} {why}{more}"))
+        }
+        Some(_) => None,
+        None if state.nodes.iter().all(|n| n.state == DaemonPhase::Removed) => said(
+            "NoEligibleNodes",
+            "no node counts: one is waited for".to_owned(),
+        ),
+        None => said(
+            "NoNewNodes",
+            "every node is over; one that joins is waited for".to_owned(),
+        ),
+    }
+}
+
+fn explain(reason: &str) -> &'static str {
+    match reason {
+        "Cordoned" => "is cordoned",
+        "Pressure" => "is tainted by the cluster for its condition",
+        "NotReady" => "is not ready",
+        "NameTaken" => "cannot have its Job: something else has the Job's name",
+        "EarlierJobEnding" => "has an earlier Job that still ends",
+        _ => "waits",
+    }
+}
+
+/// How many nodes stand how, and what came first between it and success.
+fn summary(status: &DaemonJobStatus) -> String {
+    let counts = &status.counts;
+    let parts: Vec<_> = [
+        (counts.succeeded, "succeeded"),
+        (counts.failed, "failed"),
+        (counts.cancelled, "cancelled"),
+        (counts.removed, "removed"),
+        (counts.running, "running"),
+        (counts.waiting, "waiting"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    let nodes = match counts.total {
+        1 => "1 node".to_owned(),
+        total => format!("{total} nodes"),
+    };
+    let parts = match parts.as_slice() {
+        [] => nodes,
+        some => format!("{nodes}: {}", some.join(", ")),
+    };
+    match &status.cause {
+        Some(cause) if !cause.node.is_empty() => {
+            format!("{parts}; first, node {} ({})", cause.node, cause.reason)
+        }
+        _ => parts,
+    }
+}
+
+/// The Events that tell of a change of a status that is durable; `overruled` is told when it begins.
+pub(super) fn notes(
+    before: &DaemonJobStatus,
+    after: &DaemonJobStatus,
+    overruled: &[String],
+) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut note = |is_warning, reason: &str, message: String| {
+        notes.push(Note {
+            is_warning,
+            reason: reason.to_owned(),
+            message,
+        });
+    };
+    let is_new = before.template_digest.is_empty() || before.run != after.run;
+    if is_new && !after.template_digest.is_empty() {
+        let nodes = after.counts.total;
+        note(false, "Started", format!("it begins, on {nodes} nodes"));
+        for message in overruled.iter().take(MAX_NOTES) {
+            note(true, "Overruled", message.clone());
+        }
+    }
+    let of = |status: &DaemonJobStatus, name: &str| status.node(name).map(|n| n.node.state);
+    for (phase, is_warning, reason) in [
+        (DaemonPhase::Failed, true, "NodeFailed"),
+        (DaemonPhase::Removed, false, "NodeRemoved"),
+    ] {
+        let new = |n: &&baton_api::daemon_status::NodeStatus| {
+            n.node.state == phase && of(before, &n.node.name) != Some(phase)
+        };
+        let all: Vec<_> = after.nodes.iter().filter(new).collect();
+        for node in all.iter().take(MAX_NOTES) {
+            let (name, why) = (&node.node.name, &node.node.reason);
+            note(is_warning, reason, format!("node {name}: {why}"));
+        }
+        if all.len() > MAX_NOTES {
+            let more = all.len() - MAX_NOTES;
+            note(is_warning, reason, format!("and {more} more nodes"));
+        }
+    }
+    let reason_of = |status: &DaemonJobStatus, kind: &str| {
+        let mut all = status.conditions.iter();
+        let condition = all.find(|c| c.kind == kind && c.status == "False");
+        condition.map(|c| (c.reason.clone(), c.message.clone()))
+    };
+    for kind in ["Accepted", "Progressing"] {
+        let now = reason_of(after, kind).filter(|_| kind == "Accepted" || !after.phase.is_over());
+        let Some((reason, message)) = now else {
+            continue;
+        };
+        let was = reason_of(before, kind).is_some_and(|(r, _)| r == reason);
+        // What is refused keeps it from going on as well.
+        let again = kind == "Progressing" && (reason == INVALID || reason == CHANGED);
+        let is_warning = !matches!(reason.as_str(), "Suspended" | "NoNewNodes");
+        if !was && !again {
+            note(is_warning, &reason, message);
+        }
+    }
+    if after.phase.is_over() && before.phase != after.phase && after.finished_at.is_some() {
+        let is_warning = after.phase == JobFlowPhase::Failed;
+        note(
+            is_warning,
+            &format!("{:?}", after.phase),
+            after.message.clone(),
+        );
+    }
+    notes
+}

@@ -18,6 +18,7 @@ pub mod inbox;
 pub mod lease;
 pub mod metrics;
 pub mod process;
+pub mod review;
 pub mod server;
 pub mod task;
 pub mod text;

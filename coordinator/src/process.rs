@@ -87,7 +87,7 @@ async fn start(config: Config) -> Result<()> {
     let identities = Identities::new(client.clone(), &config.own_namespace);
     let routes = Intake::new(identities, inbox_rx, metrics.clone())
         .routes()
-        .merge(admission::routes(baton_pod::review, metrics.clone()));
+        .merge(admission::routes(crate::review::review, metrics.clone()));
     let (end_servers, servers_end) = watch::channel(false);
     let secure = tokio::spawn(serve(
         secure,

@@ -139,7 +139,10 @@ impl Server {
         let identities = Identities::new(cluster.client.clone(), &cluster.namespace);
         let routes = Intake::new(identities, inbox, metrics.clone())
             .routes()
-            .merge(admission::routes(baton_pod::review, metrics));
+            .merge(admission::routes(
+                baton_coordinator::review::review,
+                metrics,
+            ));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);

@@ -1,6 +1,6 @@
-//! `POST /admit`: the API server asks whether a Task may be written.
+//! `POST /admit`: the API server asks whether a Task, JobFlow, JobTemplate or DaemonJob may be written.
 //!
-//! The checks are those of the controller and of `baton run`. Whatever is wrong is said at once, one
+//! The checks are those of the controllers and of `baton run`. Whatever is wrong is said at once, one
 //! line for each mistake.
 
 use axum::Router;
@@ -14,15 +14,15 @@ use serde_json::value::RawValue;
 
 use crate::metrics::Metrics;
 
-/// Longest review that is read, in bytes: two Tasks of the most that the API server stores.
+/// Longest review that is read, in bytes: two objects of the most that the API server stores.
 const MAX_REVIEW_BYTES: usize = 8 << 20;
 /// Most bytes of messages that are given back.
 const MAX_MESSAGE_BYTES: usize = 32 << 10;
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
-/// Finds every mistake of a Task in JSON; see [`baton_pod::review`].
-pub type Reviewer = fn(&str) -> Vec<String>;
+/// Finds every mistake of an object in JSON, and of what it was before where it is changed.
+pub type Reviewer = fn(object: &str, before: Option<&str>) -> Vec<String>;
 
 #[derive(Deserialize)]
 struct Asked<'a> {
@@ -78,7 +78,7 @@ pub fn routes(review: Reviewer, metrics: Metrics) -> Router {
 }
 
 async fn admit(State((review, metrics)): State<(Reviewer, Metrics)>, body: Bytes) -> Response {
-    // A large Task takes milliseconds to check: not on a thread that others wait for.
+    // A large object takes milliseconds to check: not on a thread that others wait for.
     let answer = tokio::task::spawn_blocking(move || answer(&body, review)).await;
     match answer {
         Ok(Ok(response)) => {
@@ -109,7 +109,7 @@ fn answer(body: &[u8], review: Reviewer) -> Result<Answer, String> {
     }
     let question = asked.request;
     let mistakes = match (question.object, is_checked(&question)) {
-        (Some(object), true) => review(object.get()),
+        (Some(object), true) => review(object.get(), question.old_object.map(RawValue::get)),
         _ => Vec::new(),
     };
     let status = (!mistakes.is_empty()).then(|| Status {
@@ -124,7 +124,7 @@ fn answer(body: &[u8], review: Reviewer) -> Result<Answer, String> {
     })
 }
 
-/// Whether this write changes what is run. One that does not is never refused: a Task of an earlier
+/// Whether this write changes what is run. One that does not is never refused: an object of an earlier
 /// version can still be labelled, and deleted.
 fn is_checked(question: &Question<'_>) -> bool {
     if !question.sub_resource.is_empty() {
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn picky(json: &str) -> Vec<String> {
+    fn picky(json: &str, _: Option<&str>) -> Vec<String> {
         let object: serde_json::Value = serde_json::from_str(json).unwrap();
         match object["spec"]["bad"].as_u64() {
             Some(n) => (0..n).map(|i| format!("spec.x[{i}]: bad")).collect(),

@@ -146,7 +146,7 @@ pub(crate) fn phases(status: &JobFlowStatus) -> Vec<NodePhase> {
 /// The condition of this type: its status and message.
 pub(crate) fn condition(status: &JobFlowStatus, kind: &str) -> (String, String) {
     let found = status.conditions.iter().find(|c| c.kind == kind);
-    let said = found.map(|c| (format!("{:?}", c.status), c.message.clone()));
+    let said = found.map(|c| (c.status.clone(), c.message.clone()));
     said.unwrap_or_default()
 }
 

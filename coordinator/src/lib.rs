@@ -2,7 +2,11 @@
 //!
 //! ```text
 //! task       the controller of Tasks: Tasks and pods in, pods and statuses out
+//! flow       the controller of JobFlows: graphs of Jobs and Tasks
+//! daemon     the controller of DaemonJobs: nodes in, a Job on each
 //! child      what controllers do with their own objects and the children they make
+//! conditions conditions of statuses
+//! trouble    calls that fail, and times
 //! watching   watches of the API server as streams
 //! text       texts from outside, bounded
 //! inbox      agents' events on their way from the server to the controller
@@ -13,13 +17,18 @@
 
 pub mod callbacks;
 pub mod child;
+pub mod conditions;
 pub mod config;
+pub mod daemon;
+pub mod flow;
 pub mod inbox;
 pub mod lease;
 pub mod metrics;
 pub mod process;
 pub mod review;
+pub mod schedule;
 pub mod server;
 pub mod task;
 pub mod text;
+pub mod trouble;
 pub mod watching;

@@ -20,6 +20,13 @@ struct Phase {
     phase: String,
 }
 
+/// Starts of a kind by a schedule, by what became of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Start {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
 /// How something ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -32,10 +39,12 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     api_calls: CountCalls,
     tasks: Family<Phase, Gauge>,
+    flows: Family<Phase, Gauge>,
     batches: Family<Outcome, Counter>,
     events: Family<Outcome, Counter>,
     admissions: Family<Outcome, Counter>,
     callbacks: Family<Outcome, Counter>,
+    schedule_starts: Family<Start, Counter>,
     /// Whether this replica leads: 0 or 1.
     pub leader: Gauge,
     /// Reconciliations of Tasks.
@@ -44,6 +53,14 @@ pub struct Metrics {
     pub reconcile_seconds: Histogram,
     /// Writes of Tasks' statuses.
     pub status_writes: Counter,
+    /// Reconciliations of JobFlows.
+    pub flow_reconciles: Counter,
+    /// Time of a reconciliation of a JobFlow, in seconds.
+    pub flow_reconcile_seconds: Histogram,
+    /// Writes of JobFlows' statuses.
+    pub flow_status_writes: Counter,
+    /// Time from when the end of a JobFlow's Job or Task is seen until the next one is made, in seconds.
+    pub flow_turn_seconds: Histogram,
     /// Events of callbacks that wait to be sent.
     pub callbacks_waiting: Gauge,
     /// Unix time at which the serving certificate ends, in seconds.
@@ -65,6 +82,15 @@ pub enum BatchOutcome {
     Unavailable,
 }
 
+/// What became of a start by a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartOutcome {
+    /// The run was made.
+    Started,
+    /// No run begins.
+    Missed,
+}
+
 /// What became of an event of a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallbackOutcome {
@@ -83,14 +109,20 @@ impl Metrics {
             registry: Arc::default(),
             api_calls: CountCalls::default(),
             tasks: Family::default(),
+            flows: Family::default(),
             batches: Family::default(),
             events: Family::default(),
             admissions: Family::default(),
             callbacks: Family::default(),
+            schedule_starts: Family::default(),
             leader: Gauge::default(),
             reconciles: Counter::default(),
             reconcile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
             status_writes: Counter::default(),
+            flow_reconciles: Counter::default(),
+            flow_reconcile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
+            flow_status_writes: Counter::default(),
+            flow_turn_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 12)),
             callbacks_waiting: Gauge::default(),
             certificate_end: Gauge::default(),
         };
@@ -102,6 +134,27 @@ impl Metrics {
         let mut registry = Registry::with_prefix("baton_coordinator");
         self.api_calls.register(&mut registry);
         registry.register("tasks", "Tasks, by phase", self.tasks.clone());
+        registry.register("flows", "JobFlows, by phase", self.flows.clone());
+        registry.register(
+            "flow_reconciles",
+            "Reconciliations of JobFlows",
+            self.flow_reconciles.clone(),
+        );
+        registry.register(
+            "flow_reconcile_seconds",
+            "Time of a reconciliation of a JobFlow",
+            self.flow_reconcile_seconds.clone(),
+        );
+        registry.register(
+            "flow_status_writes",
+            "Writes of JobFlows' statuses",
+            self.flow_status_writes.clone(),
+        );
+        registry.register(
+            "flow_turn_seconds",
+            "Time from a seen end of a JobFlow's Job or Task until the next one is made",
+            self.flow_turn_seconds.clone(),
+        );
         registry.register(
             "intake_batches",
             "Batches of agents' events, by what became of them",
@@ -126,6 +179,11 @@ impl Metrics {
             "callback_events_waiting",
             "Events of callbacks that wait to be sent",
             self.callbacks_waiting.clone(),
+        );
+        registry.register(
+            "schedule_starts",
+            "Starts of Tasks and JobFlows by their schedules, by what became of them",
+            self.schedule_starts.clone(),
         );
         registry.register("leader", "Whether this replica leads", self.leader.clone());
         registry.register(
@@ -158,6 +216,13 @@ impl Metrics {
         self.tasks.get_or_create(&Phase { phase }).set(count);
     }
 
+    /// Sets how many JobFlows stand in a phase.
+    pub fn set_flows(&self, phase: &str, count: usize) {
+        let phase = phase.to_owned();
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.flows.get_or_create(&Phase { phase }).set(count);
+    }
+
     /// Counts a batch of an agent.
     pub fn count_batch(&self, outcome: BatchOutcome) {
         let outcome = match outcome {
@@ -183,6 +248,17 @@ impl Metrics {
     pub fn count_admission(&self, allowed: bool) {
         let outcome = if allowed { "allowed" } else { "denied" };
         self.admissions.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts starts of a kind by a schedule.
+    pub fn count_starts(&self, kind: &'static str, outcome: StartOutcome, count: u32) {
+        let outcome = match outcome {
+            StartOutcome::Started => "started",
+            StartOutcome::Missed => "missed",
+        };
+        self.schedule_starts
+            .get_or_create(&Start { kind, outcome })
+            .inc_by(count.into());
     }
 
     /// Counts events of a callback.

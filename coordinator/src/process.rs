@@ -28,7 +28,7 @@ use crate::server::intake::Intake;
 use crate::server::keeper::{Places, keep};
 use crate::server::tls::Serving;
 use crate::server::{admission, http, serve};
-use crate::{callbacks, task};
+use crate::{callbacks, daemon, flow, task};
 
 /// The name of the Lease, the Service and the webhook configuration.
 const NAME: &str = "baton-coordinator";
@@ -262,6 +262,8 @@ impl Leader {
         let (stories_tx, mut stories_rx) = mpsc::channel(CHANNEL);
         let (progress_tx, mut progress_rx) = mpsc::channel(CHANNEL);
         let (end_callbacks, callbacks_end) = watch::channel(false);
+        let daemons_end = callbacks_end.clone();
+        let flows_end = callbacks_end.clone();
         let (end_controller, controller_ends) = watch::channel(false);
         self.syncing.store(true, Ordering::Relaxed);
         self.inbox.send_replace(Some(inbox_tx));
@@ -297,7 +299,25 @@ impl Leader {
             .await
             .context("running Tasks")
         };
-        let mut work = pin!(async { tokio::try_join!(callbacks, controller) });
+        let daemons = async {
+            let settings = daemon::Settings {
+                namespaces: self.settings.namespaces.clone(),
+                replica: self.settings.replica.clone(),
+            };
+            let (client, metrics) = (self.client.clone(), self.metrics.clone());
+            daemon::run(client, settings, metrics, until(daemons_end, true)).await;
+            Ok(())
+        };
+        let flows = async {
+            let settings = flow::Settings {
+                namespaces: self.settings.namespaces.clone(),
+                replica: self.settings.replica.clone(),
+            };
+            let (client, metrics) = (self.client.clone(), self.metrics.clone());
+            flow::run(client, settings, metrics, until(flows_end, true)).await;
+            Ok(())
+        };
+        let mut work = pin!(async { tokio::try_join!(callbacks, controller, daemons, flows) });
         let limit = tokio::select! {
             ended = &mut work => return ended.map(|_| ()),
             () = until(leading, false) => LOST,

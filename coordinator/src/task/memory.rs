@@ -12,6 +12,8 @@ use k8s_openapi::api::core::v1::Pod;
 use super::fold;
 use super::runs::INVALID;
 use crate::child::Note;
+pub(super) use crate::trouble::later;
+use crate::trouble::Trouble;
 use crate::text::cut;
 
 /// Longest answer of the API server that is kept, in characters.
@@ -65,37 +67,6 @@ pub(super) enum Waiting {
     Cancel,
     /// The status differs from what is durable.
     Dirty,
-}
-
-/// Calls that failed, and when to try again.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Trouble {
-    failures: u32,
-    until: Option<Timestamp>,
-    /// One word for what failed.
-    pub(super) reason: String,
-    /// What was attempted, and the server's answer.
-    pub(super) message: String,
-}
-
-impl Trouble {
-    /// A call failed: the next attempt comes after a time that doubles from 1 s to 1 min.
-    pub(super) fn add(&mut self, reason: &str, message: String, now: Timestamp) {
-        let seconds = 1_u64 << self.failures.min(6);
-        self.failures = self.failures.saturating_add(1);
-        self.until = after(now, Duration::from_secs(seconds.min(60)));
-        self.reason = reason.to_owned();
-        self.message = message;
-    }
-
-    /// When the next attempt is due, where that is not yet.
-    pub(super) fn wait(&self, now: Timestamp) -> Option<Timestamp> {
-        self.until.filter(|until| *until > now)
-    }
-
-    pub(super) fn is_some(&self) -> bool {
-        self.failures > 0
-    }
 }
 
 /// The right to write a status: two at once, then one a second; the last one is kept for the write
@@ -237,15 +208,6 @@ impl Memory {
             self.status.callbacks = callbacks;
         }
     }
-}
-
-/// A time later; the same where there is none.
-pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
-    after(at, by).unwrap_or(at)
-}
-
-fn after(at: Timestamp, by: Duration) -> Option<Timestamp> {
-    at.0.checked_add(by).map(Timestamp)
 }
 
 fn before(at: Timestamp, by: Duration) -> Timestamp {

@@ -1,18 +1,16 @@
 //! The parts of a status that are for people: words, sentences, counts and conditions.
 
-use baton_api::status::{Condition, StepKind, StepPhase, TaskPhase, TaskStatus};
+use baton_api::status::{StepKind, StepPhase, TaskPhase, TaskStatus};
 use baton_pod::PodFacts;
 use baton_protocol::Timestamp;
 use baton_protocol::time::format_duration;
 use std::time::Duration;
 
-use super::memory::Trouble;
+use crate::trouble::Trouble;
 use super::object::TaskView;
 use super::runs::{INVALID, Origin, not_before};
-use crate::text::cut;
+use crate::conditions::set;
 
-/// Longest message of a condition, in characters.
-const MAX_MESSAGE: usize = 8000;
 
 /// Brings what follows from the rest of the status up to date.
 pub(super) fn present(
@@ -120,7 +118,7 @@ fn succeeded(status: &mut TaskStatus, generation: Option<i64>, now: Timestamp) {
     let known = status.conditions.iter().find(|c| c.kind == "Succeeded");
     let generation = generation.or(known.and_then(|c| c.observed_generation));
     set(
-        status,
+        &mut status.conditions,
         "Succeeded",
         generation,
         (value, &reason, &message),
@@ -135,33 +133,5 @@ fn valid(status: &mut TaskStatus, task: &TaskView, now: Timestamp) {
         Ok(_) => ("True", "Valid", "it can be run".to_owned()),
     };
     let said = (said.0, said.1, said.2.as_str());
-    set(status, "Valid", task.generation, said, now);
-}
-
-/// Sets a condition to a value, with a reason and a message; its time is that of the last change of
-/// its value.
-fn set(
-    status: &mut TaskStatus,
-    kind: &str,
-    generation: Option<i64>,
-    (value, reason, message): (&str, &str, &str),
-    at: Timestamp,
-) {
-    let known = status.conditions.iter_mut().find(|c| c.kind == kind);
-    let since = match &known {
-        Some(known) if known.status == value => known.last_transition_time,
-        _ => Some(at),
-    };
-    let condition = Condition {
-        kind: kind.to_owned(),
-        status: value.to_owned(),
-        reason: reason.to_owned(),
-        message: cut(message, MAX_MESSAGE),
-        last_transition_time: since,
-        observed_generation: generation,
-    };
-    match known {
-        Some(known) => *known = condition,
-        None => status.conditions.push(condition),
-    }
+    set(&mut status.conditions, "Valid", task.generation, said, now);
 }

@@ -1,0 +1,91 @@
+//! The controller of JobFlows.
+//!
+//! ```text
+//! object      JobFlows and JobTemplates as the API server has them
+//! change      changes of a flow that runs: which are taken
+//! children    its Jobs and Tasks, as far as they are looked at
+//! make        an attempt of a node -> the Job or Task that runs it
+//! plan        what is there and what should be -> what to do next
+//! controller  the loop: watches and time in, calls of the API server out
+//! ```
+//!
+//! All but the loop are pure. What a flow's status says is the only memory that counts: a Job is made
+//! once it is written that it is to be, and what depends on its end is let go once that is written. So
+//! a controller that starts anywhere in the middle goes on from there, and what is recorded as over
+//! never runs again, whatever became of its Job.
+
+pub mod change;
+pub mod children;
+pub mod make;
+pub mod memory;
+pub mod object;
+pub mod plan;
+
+mod calls;
+mod controller;
+mod present;
+mod watches;
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::Client;
+use tokio::task::JoinError;
+
+use calls::{Done, What};
+use controller::Controller;
+
+use crate::metrics::Metrics;
+use crate::task::object::now;
+
+/// How long calls that are under way at the end are waited for.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// What the controller is told at its start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The namespaces whose flows are run; all where there is none.
+    pub namespaces: Vec<String>,
+    /// The name of this replica, for the Kubernetes Events that it writes.
+    pub replica: String,
+}
+
+/// Runs JobFlows until `stop` resolves: to be called by the replica that leads alone, and to be stopped
+/// before another may lead. Calls that are under way then are waited for, for a few seconds.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    metrics: Metrics,
+    stop: impl Future<Output = ()> + Send,
+) {
+    let (scopes, mut changes) = watches::watch(&client, &settings.namespaces);
+    let mut controller = Controller::new(client, &settings, metrics, scopes);
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        controller.work();
+        let due = controller.due().map(|at| at.since(now()));
+        tokio::select! {
+            () = &mut stop => break,
+            Some((scope, change)) = changes.next() => controller.change(scope, change),
+            Some(called) = controller.calls.join_next() => finished(&mut controller, called),
+            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => controller.tick(),
+        }
+    }
+    controller.last_words();
+    let drain = async {
+        while let Some(called) = controller.calls.join_next().await {
+            finished(&mut controller, called);
+        }
+    };
+    if tokio::time::timeout(DRAIN, drain).await.is_err() {
+        tracing::warn!("calls of the API server were under way at the end, and were given up");
+    }
+}
+
+fn finished(controller: &mut Controller, called: Result<(String, What, Done), JoinError>) {
+    match called {
+        Ok((uid, what, done)) => controller.done(&uid, &what, done),
+        Err(e) => tracing::error!(error = %e, "a call of the API server broke off"),
+    }
+}

@@ -286,24 +286,34 @@ where
     }
 }
 
-/// A merge patch from one status to another: the fields that differ, whole.
+/// A merge patch from one status to another: the fields that differ, lists whole.
 pub fn difference<S: Serialize + Default + PartialEq>(from: &S, to: &S) -> Value {
     let fields = |status| match serde_json::to_value(status) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
     };
-    let (from, mut to) = match *from == S::default() {
+    Value::Object(match *from == S::default() {
         // None was written yet: also what has its default is news.
-        true => (Map::new(), fields(to)),
-        false => (fields(from), fields(to)),
-    };
-    for name in from.keys() {
-        if !to.contains_key(name) {
-            to.insert(name.clone(), Value::Null);
+        true => fields(to),
+        false => fields_that_differ(&fields(from), fields(to)),
+    })
+}
+
+fn fields_that_differ(from: &Map<String, Value>, to: Map<String, Value>) -> Map<String, Value> {
+    let gone = from.keys().filter(|name| !to.contains_key(*name));
+    let mut patch: Map<_, _> = gone.map(|name| (name.clone(), Value::Null)).collect();
+    for (name, to) in to {
+        match (from.get(&name), to) {
+            (Some(from), to) if *from == to => {}
+            (Some(Value::Object(from)), Value::Object(to)) => {
+                patch.insert(name, Value::Object(fields_that_differ(from, to)));
+            }
+            (_, to) => {
+                patch.insert(name, to);
+            }
         }
     }
-    to.retain(|name, value| from.get(name) != Some(value));
-    Value::Object(to)
+    patch
 }
 
 /// A Kubernetes Event to be written.
@@ -404,6 +414,11 @@ mod tests {
         let patch = json!({ "phase": "Running", "reason": null });
         assert_eq!(difference(&from, &to), patch);
         assert_eq!(difference(&to, &to), json!({}));
+
+        let from = json!({ "nodes": {"running": ["a"], "over": []}, "run": 1 });
+        let to = json!({ "nodes": {"over": ["a"]}, "run": 1 });
+        let patch = json!({ "nodes": {"running": null, "over": ["a"]} });
+        assert_eq!(difference(&from, &to), patch);
     }
 
     #[test]

@@ -62,8 +62,12 @@ pub(super) enum Done {
     Taken,
     /// There is nothing more to do about it; the watch tells what it led to.
     Nothing,
-    /// The status is durable.
-    Wrote(Box<DaemonJobStatus>, Box<DaemonObject>),
+    /// The status is durable: what it was before, and what it is.
+    Wrote {
+        from: Box<DaemonJobStatus>,
+        to: Box<DaemonJobStatus>,
+        object: Box<DaemonObject>,
+    },
     /// The DaemonJob was changed in between: as it is now.
     Conflict(Box<DaemonObject>),
     /// It failed.
@@ -121,10 +125,14 @@ impl Caller {
                 child::delete_with_pods(&jobs, &job.name, &job.uid).await?;
                 Ok(Done::Nothing)
             }
-            Op::WriteStatus(durable, status) => {
-                let written = child::write_status(&daemons, of, &*durable, &*status).await?;
+            Op::WriteStatus(from, to) => {
+                let written = child::write_status(&daemons, of, &*from, &*to).await?;
                 Ok(match written {
-                    Write::Done(now) => Done::Wrote(status, Box::new(now)),
+                    Write::Done(object) => Done::Wrote {
+                        from,
+                        to,
+                        object: Box::new(object),
+                    },
                     Write::Conflict(now) => Done::Conflict(Box::new(now)),
                     Write::Gone => Done::Nothing,
                 })

@@ -57,11 +57,12 @@ impl Controller {
                 entry.trouble = Trouble::default();
             }
             (Done::Taken, Some(key)) => entry.take_name(key),
-            (Done::Wrote(status, object), None) => {
+            (Done::Wrote { from, to, object }, None) => {
                 entry.trouble = Trouble::default();
                 let overruled = entry.view.spec.as_ref().map(|s| s.overruled.as_slice());
-                let notes = notes(&entry.durable, &status, overruled.unwrap_or_default());
-                entry.durable = *status;
+                // The watch may have told of it before.
+                let notes = notes(&from, &to, overruled.unwrap_or_default());
+                entry.durable = *to;
                 // What is over, or begins anew, is asked of the API server again.
                 let durable = &entry.durable;
                 entry.odd.retain(|(node, attempt), _| {

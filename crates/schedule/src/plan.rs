@@ -94,8 +94,8 @@ pub struct Plan {
     pub waits: Option<Timestamp>,
     /// Starts that are never made up for.
     pub missed: Option<Missed>,
-    /// What the status has to say of the last start, where it does not say so yet: to be written after
-    /// the start, and before anything is forgotten.
+    /// The last start that the runs tell of and the status does not: to be written before anything is
+    /// forgotten.
     pub last: Option<Timestamp>,
     /// When the next run is due; look again then at the latest.
     pub next: Option<Timestamp>,
@@ -146,7 +146,6 @@ pub fn plan(schedule: &Schedule, seen: &Seen<'_>, now: Timestamp) -> Plan {
         plan.stop = stop.map(|r| r.name.clone()).collect();
     }
     plan.start = Some(due);
-    plan.last = Some(due);
     let before = earlier(due, Duration::from_secs(1));
     plan.missed = latest(schedule, since, before).map(|last| Missed {
         last,
@@ -177,16 +176,17 @@ fn since(seen: &Seen<'_>, now: Timestamp) -> Timestamp {
     }
 }
 
-/// The last start that the runs tell of and the status does not. What a wrong clock told stays until the
-/// next start.
+/// The last start that the runs tell of and the status does not. What a wrong clock told gives way to a
+/// start since then.
 fn unwritten(seen: &Seen<'_>, now: Timestamp) -> Option<Timestamp> {
     let bound = later(now, MAX_CLOCK_ERROR);
-    if seen.last.is_some_and(|last| last > bound) {
-        return None;
-    }
+    let after = match seen.last {
+        Some(last) if last > bound => Some(earlier(now, AFTER_ERROR)),
+        last => last,
+    };
     let runs = seen.runs.iter().map(|r| r.due);
     let last = runs.filter(|due| *due <= bound).max();
-    last.filter(|last| seen.last.is_none_or(|known| *last > known))
+    last.filter(|last| after.is_none_or(|after| *last > after))
 }
 
 /// The last time that was due after `since` and until `now`.

@@ -280,7 +280,7 @@ struct World {
 }
 
 impl World {
-    /// Does what is planned; dies before the status is written where it is said to.
+    /// Does what is planned, one thing after the other; dies before the status is written where it is said to.
     fn act(&mut self, dies: bool) -> Result<(), TestCaseError> {
         let seen = Seen {
             created: self.created,
@@ -323,6 +323,9 @@ impl World {
         }
         if dies {
             return Ok(());
+        }
+        if plan.start.is_some() {
+            return self.act(false);
         }
         self.last = plan.last.or(self.last);
         if let Some(next) = plan.next {

@@ -38,8 +38,8 @@ pub(super) async fn run(args: &args::Run, terminal: &mut Terminal) -> Result<i32
     for document in &documents {
         match &document.what {
             What::Task(_, written) => tasks.push((document, &**written)),
-            What::Job(_) => {
-                let said = "--cluster takes Tasks; give a Job to `kubectl apply`";
+            _ => {
+                let said = "--cluster takes Tasks; give anything else to `kubectl apply`";
                 complain(
                     terminal,
                     &format!("{}: {}: {said}", document.source, document.label()),

@@ -1,4 +1,19 @@
 //! Graphs of Jobs and Tasks without a cluster, and how graphs are shown.
 
+mod child;
+pub mod daemon;
+mod describe;
 pub mod draw;
 pub mod layout;
+mod make;
+mod present;
+mod run;
+pub mod screen;
+mod story;
+
+pub use child::Told;
+pub use describe::{facts, json};
+pub use make::Templates;
+pub use run::{FlowError, MAX_AT_ONCE, check, run};
+pub use screen::conclusion;
+pub use story::FlowStory;

@@ -139,6 +139,7 @@ pub fn facts(story: &JobStory) -> report::Facts {
         steps: rows.take(MAX_REPORTED).collect(),
         results: Vec::new(),
         notes,
+        graph: None,
     }
 }
 

@@ -17,6 +17,7 @@ mod story;
 
 pub use condition::{Condition, ConditionType};
 pub use describe::{facts, json};
+pub use notes::notes;
 pub use run::{JobError, check, run};
 pub use screen::conclusion;
 pub use spec::{BACKOFF_BASE, BACKOFF_CAP, Restart, Spec};

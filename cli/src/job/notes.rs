@@ -8,7 +8,7 @@ use super::setup::containers;
 use crate::run::notes::{of_fields, of_volumes};
 
 /// Everything of a Job that is accepted and does nothing here, a line each.
-pub(super) fn notes(job: &Job) -> Vec<String> {
+pub fn notes(job: &Job) -> Vec<String> {
     let (spec, pod) = (&job.spec, &job.spec.template.spec);
     let mut notes = Vec::new();
     if containers(pod).any(|c| c.image.is_some()) {

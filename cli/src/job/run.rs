@@ -95,10 +95,12 @@ pub fn run(
             Told::Stop { nth, .. } => Message::Stop { nth },
         });
     });
-    let screen = Screen::new(job, options.quiet, terminal);
+    let mut screen = Screen::new(job, options.quiet, terminal);
     let mut story = begin(job, source, &spec);
-    if !options.quiet {
-        screen.introduce(&story, terminal);
+    match options.part {
+        Some(part) => screen.be_part(part),
+        None if !options.quiet => screen.introduce(&story, terminal),
+        None => {}
     }
     let mut run = Run {
         manifest: job,

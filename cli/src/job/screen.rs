@@ -12,6 +12,7 @@ use super::condition::ConditionType;
 use super::plan::PodId;
 use super::setup::{Identity, containers};
 use super::story::{JobStory, PodPhase, PodStory};
+use crate::run::task::Part;
 use crate::show::lines::Lines;
 use crate::show::style::{BOLD, FAINT, GREEN, Palette, RED, Style, YELLOW, of_step, span, width};
 use crate::show::table::{Cell, write_rows};
@@ -30,6 +31,8 @@ pub(super) struct Screen {
     columns: usize,
     /// Whether a pod's name is enough to tell a container.
     single: bool,
+    /// Added to numbers for the colours.
+    hue: u32,
     shown: BTreeMap<u32, Shown>,
 }
 
@@ -68,8 +71,14 @@ impl Screen {
             },
             columns: (width(job.metadata.display_name()) + numbers + container).min(MAX_NAME),
             single,
+            hue: 0,
             shown: BTreeMap::new(),
         }
+    }
+
+    /// Shows the Job beside others: names in so many columns, and the colours from this number on.
+    pub(super) fn be_part(&mut self, part: Part) {
+        (self.columns, self.hue) = (part.columns, part.colour);
     }
 
     /// What stands above the first pod.
@@ -102,7 +111,7 @@ impl Screen {
         let shown = Shown {
             name,
             // One colour for all that is of one pod.
-            colour: id.0,
+            colour: id.0 + self.hue,
             lines: Lines::default(),
         };
         self.shown.insert(number, shown);

@@ -2,10 +2,12 @@
 
 use baton_protocol::{Reason, Record, Timestamp};
 
+use crate::flow::layout::Layout;
+
 /// A run, as a report tells it.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// What ran: `Task` or `Job`.
+    /// What ran: `Task`, `Job` or `JobFlow`.
     pub kind: String,
     /// Its name.
     pub name: String,
@@ -27,6 +29,59 @@ pub struct Facts {
     pub results: Vec<StepResult>,
     /// What a person should know besides, a sentence each.
     pub notes: Vec<String>,
+    /// The graph of a JobFlow.
+    pub graph: Option<Graph>,
+}
+
+/// The graph of a JobFlow.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    /// The nodes, by place.
+    pub nodes: Vec<GraphNode>,
+    /// Where they go: in pictures below one another.
+    pub parts: Vec<Layout>,
+}
+
+/// A node of a graph.
+#[derive(Debug, Clone)]
+pub struct GraphNode {
+    /// Its name.
+    pub name: String,
+    /// How it is to look.
+    pub look: NodeLook,
+    /// How it ended, in a few words.
+    pub words: String,
+    /// Why, where that is to be told.
+    pub why: String,
+    /// When its first Job was let go.
+    pub started_at: Option<Timestamp>,
+    /// When its last Job was over.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// How a node is to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeLook {
+    /// It succeeded.
+    Good,
+    /// It failed.
+    Bad,
+    /// It was told to stop.
+    Stopped,
+    /// It did not run.
+    Idle,
+}
+
+impl NodeLook {
+    /// The name in the style sheet.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            NodeLook::Good => "good",
+            NodeLook::Bad => "bad",
+            NodeLook::Stopped => "stopped",
+            NodeLook::Idle => "wait",
+        }
+    }
 }
 
 /// How a run ended.

@@ -6,13 +6,16 @@
 
 mod ansi;
 mod facts;
+mod graph;
 mod page;
 mod timeline;
 
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Attempt, End, Facts, Gap, Log, Phase, Role, StepFacts, StepResult};
+pub use facts::{
+    Attempt, End, Facts, Gap, Graph, GraphNode, Log, NodeLook, Phase, Role, StepFacts, StepResult,
+};
 
 /// Most bytes of all logs together that the page shows.
 pub const MAX_LOGS_BYTES: usize = 8 << 20;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use askama::Template;
-use baton_protocol::{Reason, Record};
+use baton_protocol::{Reason, Record, Timestamp};
 
 use crate::show::style::{size, span};
 
-use super::facts::{End, Facts, Phase, Role, StepFacts, StepResult};
+use super::facts::{End, Facts, GraphNode, NodeLook, Phase, Role, StepFacts, StepResult};
+use super::graph::{self, Drawn};
 use super::timeline::{self, Bar, Class, Percent, Scale, Tick};
 use super::{MAX_LOG_BYTES, MAX_LOGS_BYTES, MAX_RESULT_BYTES, MIN_LOG_BYTES, ansi};
 
@@ -24,6 +25,8 @@ pub(super) struct Page {
     started: String,
     duration: String,
     notes: Vec<String>,
+    graph: Option<Drawn>,
+    flows: Vec<FlowRow>,
     ticks: Vec<Tick>,
     rows: Vec<Row>,
     /// What a row is: `Step`.
@@ -51,6 +54,17 @@ struct Row {
     ready: Option<Percent>,
     log: String,
     open: bool,
+}
+
+/// A node of a JobFlow on the timeline and in the table.
+struct FlowRow {
+    name: String,
+    class: &'static str,
+    words: String,
+    why: String,
+    started: String,
+    ran: String,
+    bar: Option<Bar>,
 }
 
 struct ShownResult {
@@ -85,6 +99,13 @@ impl Page {
             started: to_the_second(facts.started_at),
             duration: span(facts.finished_at.since(facts.started_at)),
             notes: facts.notes.clone(),
+            graph: facts.graph.as_ref().map(graph::draw),
+            flows: facts
+                .graph
+                .iter()
+                .flat_map(|g| &g.nodes)
+                .map(|node| FlowRow::of(node, facts.started_at, &scale))
+                .collect(),
             ticks: scale.ticks(),
             rows: steps.map(|(id, s)| Row::of(id, s, &scale, limit)).collect(),
             row_name: match facts.steps.iter().any(|s| s.role == Role::Container) {
@@ -98,10 +119,35 @@ impl Page {
 }
 
 /// `2026-03-01 09:30:00 UTC`.
-fn to_the_second(at: baton_protocol::Timestamp) -> String {
+fn to_the_second(at: Timestamp) -> String {
     let text = at.to_string();
     let (whole, _) = text.split_once('.').unwrap_or((&text, ""));
     format!("{} UTC", whole.replace('T', " "))
+}
+
+impl FlowRow {
+    fn of(node: &GraphNode, start: Timestamp, scale: &Scale) -> FlowRow {
+        let times = node.started_at.zip(node.finished_at);
+        FlowRow {
+            name: node.name.clone(),
+            class: node.look.name(),
+            words: node.words.clone(),
+            why: node.why.clone(),
+            started: node
+                .started_at
+                .map_or(NONE.to_owned(), |at| format!("+{}", span(at.since(start)))),
+            ran: times.map_or(NONE.to_owned(), |(from, to)| span(to.since(from))),
+            bar: times.map(|(from, to)| {
+                let class = match node.look {
+                    NodeLook::Good => Class::Good,
+                    NodeLook::Bad => Class::Bad,
+                    NodeLook::Stopped => Class::Stopped,
+                    NodeLook::Idle => Class::Wait,
+                };
+                scale.bar(from, to, class, format!("{}: {}", node.name, node.words))
+            }),
+        }
+    }
 }
 
 impl Row {

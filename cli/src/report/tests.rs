@@ -137,6 +137,7 @@ fn facts() -> Facts {
             },
         ],
         notes: vec!["image has no meaning without a cluster".into()],
+        graph: None,
     }
 }
 

@@ -106,7 +106,8 @@ impl Scale {
         Timestamp(self.start.0.checked_add(self.span).unwrap_or(self.start.0))
     }
 
-    fn bar(&self, from: Timestamp, to: Timestamp, class: Class, title: String) -> Bar {
+    /// A bar from one time to another.
+    pub(super) fn bar(&self, from: Timestamp, to: Timestamp, class: Class, title: String) -> Bar {
         let x = self.x(from).0.min(100.0 - MIN_WIDTH);
         let width = (self.x(to).0 - x).max(MIN_WIDTH);
         Bar {

@@ -31,6 +31,7 @@ pub fn facts(story: &Story) -> Option<report::Facts> {
         steps: story.steps.iter().map(step).collect(),
         results: story.steps.iter().flat_map(named).collect(),
         notes: story.notes.clone(),
+        graph: None,
     })
 }
 

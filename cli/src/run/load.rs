@@ -5,9 +5,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use baton_api::{
-    Diagnostic, Job, MAX_SOURCE_BYTES, Object, ParamValue, Rendered, Source, parse, parse_param,
-    render,
+    DaemonJob, Diagnostic, Job, JobFlow, JobTemplate, MAX_SOURCE_BYTES, Object, ParamValue,
+    Rendered, Source, parse, parse_param, render,
 };
+
+use crate::flow::Templates;
 
 /// A document that can be run.
 #[derive(Debug)]
@@ -28,6 +30,12 @@ pub enum What {
     Task(Box<Rendered>, Box<Written>),
     /// A native Job.
     Job(Box<Job>),
+    /// A graph of Jobs and Tasks.
+    JobFlow(Box<JobFlow>),
+    /// What flows refer to; it does not run by itself.
+    JobTemplate(Box<JobTemplate>),
+    /// A Job on every node.
+    DaemonJob(Box<DaemonJob>),
 }
 
 /// A Task as it was written.
@@ -45,7 +53,17 @@ impl Loaded {
         match &self.what {
             What::Task(task, _) => format!("task {}", task.task().metadata.display_name()),
             What::Job(job) => format!("job {}", job.metadata.display_name()),
+            What::JobFlow(flow) => format!("jobflow {}", flow.metadata.display_name()),
+            What::JobTemplate(template) => {
+                format!("jobtemplate {}", template.metadata.display_name())
+            }
+            What::DaemonJob(job) => format!("daemonjob {}", job.metadata.display_name()),
         }
+    }
+
+    /// Whether it runs by itself.
+    pub fn runs(&self) -> bool {
+        !matches!(self.what, What::JobTemplate(_))
     }
 }
 
@@ -66,11 +84,6 @@ pub enum LoadError {
     /// A parameter of the command line.
     #[error("--param {0}")]
     Param(String),
-    /// A kind that is checked, and that this version cannot run.
-    #[error(
-        "{0} has a JobFlow, JobTemplate or DaemonJob: `baton validate` checks these kinds, and `baton run` cannot run them yet"
-    )]
-    Graph(String),
     /// The documents have mistakes.
     #[error("{}", lines(.0))]
     Invalid(Vec<Diagnostic>),
@@ -124,9 +137,9 @@ pub fn load(files: &[PathBuf], params: &[String]) -> Result<Vec<Loaded>, LoadErr
     for (source, folder, object) in documents {
         let what = match object {
             Object::Job(job) => What::Job(job),
-            Object::JobFlow(_) | Object::JobTemplate(_) | Object::DaemonJob(_) => {
-                return Err(LoadError::Graph(source));
-            }
+            Object::JobFlow(flow) => What::JobFlow(flow),
+            Object::JobTemplate(template) => What::JobTemplate(template),
+            Object::DaemonJob(job) => What::DaemonJob(job),
             Object::Task(task) => {
                 let given = given.of(&task);
                 match render(&task, &given) {
@@ -152,6 +165,17 @@ pub fn load(files: &[PathBuf], params: &[String]) -> Result<Vec<Loaded>, LoadErr
     } else {
         Err(LoadError::Invalid(mistakes))
     }
+}
+
+/// The JobTemplates among documents.
+pub fn templates(documents: &[Loaded]) -> Templates {
+    let mut templates = Templates::default();
+    for document in documents {
+        if let What::JobTemplate(template) = &document.what {
+            templates.add(template);
+        }
+    }
+    templates
 }
 
 /// The parameters of the command line, for several tasks: each gets those that it declares. One that

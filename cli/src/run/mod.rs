@@ -20,13 +20,15 @@ use baton_protocol::exit;
 use serde_json::Value;
 
 use self::children::Children;
-use self::load::{Loaded, What, load};
+use self::load::{Loaded, What, load, templates};
 use self::story::Story;
 use self::task::{Options, RunError};
 use crate::args;
+use crate::flow::{self, Templates, daemon};
 use crate::job;
 use crate::report;
 use crate::show::conclusion::{Wanted, conclusion};
+use crate::show::style::Palette;
 use crate::show::terminal::{Terminal, To};
 use crate::show::{json, words};
 
@@ -41,10 +43,16 @@ pub fn run(args: &args::Run, children: &Children) -> i32 {
             return exit::USAGE;
         }
     };
+    let templates = templates(&documents);
     for document in &documents {
         let checked = match &document.what {
             What::Job(job) => job::check(job).map_err(RunError::from),
             What::Task(task, _) => ready::check(task, &args.env),
+            What::JobFlow(flow) => flow::check(flow, &templates, &args.env)
+                .map(drop)
+                .map_err(RunError::from),
+            What::JobTemplate(_) => Ok(()),
+            What::DaemonJob(job) => daemon::check(job).map_err(RunError::from),
         };
         if let Err(e) = checked {
             complain(
@@ -58,8 +66,9 @@ pub fn run(args: &args::Run, children: &Children) -> i32 {
         args,
         children,
         terminal: &mut terminal,
+        templates,
         runs: Vec::new(),
-        count: documents.len(),
+        count: documents.iter().filter(|d| d.runs()).count(),
     };
     if let Err(e) = session.try_reports() {
         complain(&mut terminal, &format!("cannot write the report: {e:#}"));
@@ -104,6 +113,14 @@ pub fn validate(args: &args::Validate) -> i32 {
     }
 }
 
+/// Checks what a task takes from its surroundings; see [`task::run`].
+pub(crate) fn check_task(
+    task: &baton_api::Rendered,
+    env: &[(String, String)],
+) -> Result<(), RunError> {
+    ready::check(task, env)
+}
+
 pub(crate) fn complain(terminal: &mut Terminal, what: &str) {
     terminal.put(To::Baton, format!("{what}\n").as_bytes());
     terminal.flush();
@@ -126,6 +143,7 @@ struct Session<'a> {
     args: &'a args::Run,
     children: &'a Children,
     terminal: &'a mut Terminal,
+    templates: Templates,
     runs: Vec<Value>,
     count: usize,
 }
@@ -133,11 +151,12 @@ struct Session<'a> {
 impl Session<'_> {
     /// Runs the documents in order until one fails. Gives the exit code, and what was not run.
     fn run_all(&mut self, documents: &[Loaded]) -> (i32, Vec<String>) {
+        let documents: Vec<_> = documents.iter().filter(|d| d.runs()).collect();
         for (index, document) in documents.iter().enumerate() {
             let code = self.run_one(index, document);
             if code != 0 {
                 let rest = documents.get(index + 1..).unwrap_or_default();
-                let labels: Vec<_> = rest.iter().map(Loaded::label).collect();
+                let labels: Vec<_> = rest.iter().map(|d| d.label()).collect();
                 if !labels.is_empty() {
                     let said = format!("not run, since {} did not succeed: ", document.label());
                     complain(self.terminal, &format!("{said}{}", labels.join(", ")));
@@ -153,6 +172,9 @@ impl Session<'_> {
         let ran = task::absolute(base).and_then(|base| match &document.what {
             What::Task(task, _) => self.run_task(index, task, &document.source, &base),
             What::Job(job) => self.run_job(index, job, &document.source, &base),
+            What::JobFlow(flow) => self.run_flow(index, flow, &document.source, &base),
+            What::DaemonJob(job) => self.run_daemon(index, job, &document.source, &base),
+            What::JobTemplate(_) => Ok(0),
         });
         ran.unwrap_or_else(|e| {
             complain(self.terminal, &format!("{}: {e}", document.label()));
@@ -192,13 +214,48 @@ impl Session<'_> {
         let options = options(self.args);
         let (children, terminal) = (self.children, &mut *self.terminal);
         let story = job::run(job, source, base, &options, children, terminal)?;
-        let with_table = self.args.output == args::Output::Text;
-        let palette = self.terminal.baton;
-        let text = job::conclusion(&story, palette, with_table, self.args.quiet);
-        self.terminal.put(To::Baton, text.as_bytes());
-        self.terminal.flush();
+        self.print(|palette, table, quiet| job::conclusion(&story, palette, table, quiet));
         self.runs.push(job::json(&story));
         Ok(self.report(index, story.exit_code(), || Some(job::facts(&story))))
+    }
+
+    fn run_flow(
+        &mut self,
+        index: usize,
+        flow: &baton_api::JobFlow,
+        source: &str,
+        base: &Path,
+    ) -> Result<i32, RunError> {
+        let options = options(self.args);
+        let (children, terminal) = (self.children, &mut *self.terminal);
+        let templates = &self.templates;
+        let story = flow::run(flow, templates, source, base, &options, children, terminal)?;
+        self.print(|palette, table, quiet| flow::conclusion(&story, palette, table, quiet));
+        self.runs.push(flow::json(&story));
+        Ok(self.report(index, story.exit_code(), || Some(flow::facts(&story))))
+    }
+
+    fn run_daemon(
+        &mut self,
+        index: usize,
+        job: &baton_api::DaemonJob,
+        source: &str,
+        base: &Path,
+    ) -> Result<i32, RunError> {
+        let options = options(self.args);
+        let (children, terminal) = (self.children, &mut *self.terminal);
+        let story = daemon::run(job, source, base, &options, children, terminal)?;
+        self.print(|palette, table, quiet| daemon::conclusion(&story, palette, table, quiet));
+        self.runs.push(daemon::json(&story));
+        Ok(self.report(index, story.exit_code(), || daemon::facts(&story)))
+    }
+
+    /// Prints how a run ended.
+    fn print(&mut self, text: impl FnOnce(Palette, bool, bool) -> String) {
+        let with_table = self.args.output == args::Output::Text;
+        let text = text(self.terminal.baton, with_table, self.args.quiet);
+        self.terminal.put(To::Baton, text.as_bytes());
+        self.terminal.flush();
     }
 
     /// Makes sure that the reports can be written, before hours are spent on what they are to tell.
@@ -280,6 +337,7 @@ fn options(args: &args::Run) -> Options<'_> {
         keep: args.keep,
         quiet: args.quiet,
         logs: args.report.is_some(),
+        part: None,
     }
 }
 

@@ -41,6 +41,17 @@ pub struct Options<'a> {
     pub quiet: bool,
     /// Keep what the steps print, for a report.
     pub logs: bool,
+    /// It is a part of something larger, on whose screen it is shown.
+    pub part: Option<Part>,
+}
+
+/// How a part of something larger is shown beside its other parts.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// Columns of the names before lines.
+    pub columns: usize,
+    /// Number of the colour.
+    pub colour: u32,
 }
 
 /// Why a task could not be run. Its steps were not started, or not to their end.
@@ -71,6 +82,12 @@ pub enum RunError {
     /// A Job.
     #[error(transparent)]
     Job(#[from] crate::job::JobError),
+    /// A JobFlow.
+    #[error(transparent)]
+    Flow(#[from] crate::flow::FlowError),
+    /// A DaemonJob.
+    #[error(transparent)]
+    Daemon(#[from] crate::flow::daemon::DaemonError),
     /// Something that every run needs.
     #[error("cannot {action}: {source}")]
     Io {
@@ -134,13 +151,17 @@ fn run_to_its_end(
             Some(Callbacks::start(ready.sinks, &name, &run, &ready.plan)?)
         }
     };
-    if !options.quiet {
+    if !options.quiet && options.part.is_none() {
         introduce(&ready.story, &ready.plan, terminal);
     }
     let root = ready.scratch.root();
     let live = start(&root, &ready.plan, &ready.setups, children)?;
+    let mut screen = Screen::new(&ready.plan, look(terminal, options.quiet));
+    if let Some(part) = options.part {
+        screen.be_part(&name, part.columns, part.colour);
+    }
     let mut shown = Shown {
-        screen: Screen::new(&ready.plan, look(terminal, options.quiet)),
+        screen,
         story: ready.story,
         logs: options.logs,
         failed: None,

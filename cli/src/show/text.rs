@@ -29,6 +29,8 @@ const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '�
 pub struct Screen {
     look: Look,
     name_width: usize,
+    /// Added to numbers for the colours.
+    hue: u32,
     total: u32,
     steps: BTreeMap<u32, StepScreen>,
     stopping: Option<StopReason>,
@@ -36,6 +38,8 @@ pub struct Screen {
 
 struct StepScreen {
     name: String,
+    /// The name before its lines.
+    label: String,
     kind: Kind,
     lines: Lines,
     /// What was printed before the step was known to have started: its entrypoint's words, or an
@@ -78,6 +82,7 @@ impl Screen {
             .map(|(number, kind, name)| {
                 let step = StepScreen {
                     name: name.to_owned(),
+                    label: name.to_owned(),
                     kind,
                     lines: Lines::default(),
                     held: Vec::new(),
@@ -95,10 +100,20 @@ impl Screen {
         Screen {
             look,
             name_width: widest.min(MAX_NAME),
+            hue: 0,
             total: plan.last(),
             steps,
             stopping: None,
         }
+    }
+
+    /// Shows the task beside others: its name before those of its steps, in so many columns,
+    /// and the colours from this number on.
+    pub fn be_part(&mut self, task: &str, columns: usize, hue: u32) {
+        for step in self.steps.values_mut() {
+            step.label = format!("{task}/{}", step.name);
+        }
+        (self.name_width, self.hue) = (columns, hue);
     }
 
     /// A step printed this.
@@ -298,7 +313,7 @@ impl Screen {
         let Some(step) = self.steps.get_mut(&number) else {
             return;
         };
-        let prefix = prefix(&self.look, number, &step.name, self.name_width);
+        let prefix = prefix(&self.look, number + self.hue, &step.label, self.name_width);
         let own = format!("entrypoint: {}: ", step.name);
         let (look, last_words) = (&self.look, &mut step.last_words);
         let mut out = Vec::with_capacity(bytes.len() + prefix.len() * 4);
@@ -321,7 +336,7 @@ impl Screen {
         let Some(step) = self.steps.get_mut(&number) else {
             return;
         };
-        let prefix = prefix(&self.look, number, &step.name, self.name_width);
+        let prefix = prefix(&self.look, number + self.hue, &step.label, self.name_width);
         let own = format!("entrypoint: {}: ", step.name);
         let mut out = Vec::new();
         if let Some(said) = step.last_words.take() {
@@ -355,8 +370,8 @@ impl Screen {
             return;
         };
         let palette = self.look.baton;
-        let name = aligned(&step.name, self.name_width);
-        let name = palette.paint(of_step(number), name);
+        let name = aligned(&step.label, self.name_width);
+        let name = palette.paint(of_step(number + self.hue), name);
         let line = if style == RED {
             format!(
                 "{name} {}\n",

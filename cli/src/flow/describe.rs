@@ -1,0 +1,176 @@
+//! A flow's story for programs and for the report.
+
+use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
+use baton_flow::{InstanceId, NodePhase, StopReason};
+use baton_protocol::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::child::Told;
+use super::layout::Layout;
+use super::screen::why;
+use super::story::{FlowStory, ran};
+use crate::{job, report, show};
+
+/// Most steps and containers that a report shows.
+const MAX_REPORTED: usize = 500;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Run<'a> {
+    kind: &'static str,
+    name: &'a str,
+    source: &'a str,
+    exit_code: i32,
+    started_at: Timestamp,
+    finished_at: Timestamp,
+    cancelled: bool,
+    notes: &'a [String],
+    /// As `kubectl get jobflow -o json` has it in a cluster.
+    status: &'a JobFlowStatus,
+    attempts: Vec<Attempt<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Attempt<'a> {
+    node: &'a str,
+    index: usize,
+    attempt: u32,
+    run: Value,
+}
+
+/// What is known of a flow's run, as JSON.
+pub fn json(story: &FlowStory) -> Value {
+    let name = |id: &InstanceId| {
+        let node = story.graph.nodes().get(id.node);
+        node.map_or("", |n| n.name.as_str())
+    };
+    let attempts = story.attempts.iter().map(|((id, attempt), told)| Attempt {
+        node: name(id),
+        index: id.index,
+        attempt: *attempt,
+        run: match told {
+            Told::Job(story) => job::json(story),
+            Told::Task(story) => show::json::task(story),
+        },
+    });
+    let run = Run {
+        kind: "JobFlow",
+        name: &story.name,
+        source: &story.source,
+        exit_code: story.exit_code(),
+        started_at: story.started_at,
+        finished_at: story.finished_at,
+        cancelled: story.cancelled,
+        notes: &story.notes,
+        status: &story.status,
+        attempts: attempts.collect(),
+    };
+    // Every key is a text, so there is nothing that JSON cannot write.
+    serde_json::to_value(run).unwrap_or_default()
+}
+
+/// The facts of a flow's run, as the report wants them: a row for each container and step.
+pub fn facts(story: &FlowStory) -> report::Facts {
+    let stopped = story.status.stopped.as_ref().map(|s| s.reason);
+    let (mut steps, mut results) = (Vec::new(), Vec::new());
+    for (place, node) in story.graph.nodes().iter().enumerate() {
+        for (_, _, told) in story.attempts_of(place) {
+            let facts = match told {
+                Told::Job(story) => Some(job::facts(story)),
+                Told::Task(story) => crate::run::facts::facts(story),
+            };
+            let Some(facts) = facts else {
+                continue;
+            };
+            let is_task = matches!(told, Told::Task(_));
+            steps.extend(facts.steps.into_iter().map(|mut step| {
+                if is_task {
+                    step.name = format!("{}/{}", facts.name, step.name);
+                    // It waited for its own Task, not for the whole flow.
+                    step.waiting_since = Some(facts.started_at);
+                }
+                step
+            }));
+            results.extend(facts.results.into_iter().map(|mut result| {
+                result.step = format!("{}/{}", node.name, result.step);
+                result
+            }));
+        }
+    }
+    let mut notes = story.notes.clone();
+    let total = steps.len();
+    if total > MAX_REPORTED {
+        steps.truncate(MAX_REPORTED);
+        notes.push(format!(
+            "the first {MAX_REPORTED} of {total} steps and containers are shown"
+        ));
+    }
+    report::Facts {
+        kind: "JobFlow".to_owned(),
+        name: story.name.clone(),
+        origin: match story.source.as_str() {
+            "-" => "standard input".to_owned(),
+            file => file.to_owned(),
+        },
+        phase: match story.status.phase {
+            _ if story.cancelled => report::Phase::Cancelled,
+            JobFlowPhase::Succeeded => report::Phase::Succeeded,
+            JobFlowPhase::Cancelled => report::Phase::Cancelled,
+            _ if stopped == Some(StopReason::DeadlineExceeded) && story.is_stop_the_cause() => {
+                report::Phase::TimedOut
+            }
+            _ => report::Phase::Failed,
+        },
+        headline: story.headline(),
+        exit_code: story.exit_code(),
+        started_at: story.started_at,
+        finished_at: story.finished_at,
+        steps,
+        results,
+        notes,
+        graph: nodes(story),
+    }
+}
+
+/// The nodes of the graph, as they are to be drawn: those of `finally` behind all others.
+fn nodes(story: &FlowStory) -> Option<report::Graph> {
+    let mut parts = Vec::new();
+    for finally in [false, true] {
+        match Layout::of(&story.graph, finally) {
+            Some(layout) => parts.push(layout),
+            None if !finally => return None,
+            None => {}
+        }
+    }
+    let nodes = story.status.nodes.iter().map(node).collect();
+    Some(report::Graph { nodes, parts })
+}
+
+fn node(node: &FlowNodeStatus) -> report::GraphNode {
+    use report::NodeLook::{Bad, Good, Idle, Stopped};
+    let over = node.jobs.len();
+    let mut words = vec![format!("{:?}", node.state)];
+    if over > 1 {
+        words.push(format!("{over} Jobs"));
+    }
+    words.extend(ran(node));
+    let attempts = node.jobs.iter().map(|j| j.attempts).max().unwrap_or(0);
+    if attempts > 1 {
+        words.push(format!("{attempts} attempts"));
+    }
+    report::GraphNode {
+        name: node.name.clone(),
+        look: match node.state {
+            NodePhase::Succeeded => Good,
+            NodePhase::Failed => Bad,
+            NodePhase::Cancelled => Stopped,
+            NodePhase::Waiting | NodePhase::Running | NodePhase::Skipped => Idle,
+        },
+        words: words.join(" · "),
+        why: why(node),
+        started_at: node.started_at,
+        finished_at: node.finished_at,
+    }
+}

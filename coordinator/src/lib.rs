@@ -4,6 +4,7 @@
 //! task       the controller of Tasks: Tasks and pods in, pods and statuses out
 //! flow       the controller of JobFlows: graphs of Jobs and Tasks
 //! daemon     the controller of DaemonJobs: nodes in, a Job on each
+//! schedule   the controller of schedules: Tasks and JobFlows that begin by the clock
 //! child      what controllers do with their own objects and the children they make
 //! conditions conditions of statuses
 //! trouble    calls that fail, and times

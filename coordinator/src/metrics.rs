@@ -40,6 +40,7 @@ pub struct Metrics {
     api_calls: CountCalls,
     tasks: Family<Phase, Gauge>,
     flows: Family<Phase, Gauge>,
+    daemons: Family<Phase, Gauge>,
     batches: Family<Outcome, Counter>,
     events: Family<Outcome, Counter>,
     admissions: Family<Outcome, Counter>,
@@ -61,6 +62,12 @@ pub struct Metrics {
     pub flow_status_writes: Counter,
     /// Time from when the end of a JobFlow's Job or Task is seen until the next one is made, in seconds.
     pub flow_turn_seconds: Histogram,
+    /// Reconciliations of DaemonJobs.
+    pub daemon_reconciles: Counter,
+    /// Time of a reconciliation of a DaemonJob, in seconds.
+    pub daemon_reconcile_seconds: Histogram,
+    /// Writes of DaemonJobs' statuses.
+    pub daemon_status_writes: Counter,
     /// Events of callbacks that wait to be sent.
     pub callbacks_waiting: Gauge,
     /// Unix time at which the serving certificate ends, in seconds.
@@ -110,6 +117,7 @@ impl Metrics {
             api_calls: CountCalls::default(),
             tasks: Family::default(),
             flows: Family::default(),
+            daemons: Family::default(),
             batches: Family::default(),
             events: Family::default(),
             admissions: Family::default(),
@@ -123,6 +131,9 @@ impl Metrics {
             flow_reconcile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
             flow_status_writes: Counter::default(),
             flow_turn_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 12)),
+            daemon_reconciles: Counter::default(),
+            daemon_reconcile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
+            daemon_status_writes: Counter::default(),
             callbacks_waiting: Gauge::default(),
             certificate_end: Gauge::default(),
         };
@@ -154,6 +165,23 @@ impl Metrics {
             "flow_turn_seconds",
             "Time from a seen end of a JobFlow's Job or Task until the next one is made",
             self.flow_turn_seconds.clone(),
+        );
+        let daemons = self.daemons.clone();
+        registry.register("daemon_jobs", "DaemonJobs, by phase", daemons);
+        registry.register(
+            "daemon_reconciles",
+            "Reconciliations of DaemonJobs",
+            self.daemon_reconciles.clone(),
+        );
+        registry.register(
+            "daemon_reconcile_seconds",
+            "Time of a reconciliation of a DaemonJob",
+            self.daemon_reconcile_seconds.clone(),
+        );
+        registry.register(
+            "daemon_status_writes",
+            "Writes of DaemonJobs' statuses",
+            self.daemon_status_writes.clone(),
         );
         registry.register(
             "intake_batches",
@@ -221,6 +249,13 @@ impl Metrics {
         let phase = phase.to_owned();
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.flows.get_or_create(&Phase { phase }).set(count);
+    }
+
+    /// Sets how many DaemonJobs stand in a phase.
+    pub fn set_daemons(&self, phase: &str, count: usize) {
+        let phase = phase.to_owned();
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.daemons.get_or_create(&Phase { phase }).set(count);
     }
 
     /// Counts a batch of an agent.

@@ -28,7 +28,7 @@ use crate::server::intake::Intake;
 use crate::server::keeper::{Places, keep};
 use crate::server::tls::Serving;
 use crate::server::{admission, http, serve};
-use crate::{callbacks, daemon, flow, task};
+use crate::{callbacks, daemon, flow, schedule, task};
 
 /// The name of the Lease, the Service and the webhook configuration.
 const NAME: &str = "baton-coordinator";
@@ -264,6 +264,7 @@ impl Leader {
         let (end_callbacks, callbacks_end) = watch::channel(false);
         let daemons_end = callbacks_end.clone();
         let flows_end = callbacks_end.clone();
+        let schedules_end = callbacks_end.clone();
         let (end_controller, controller_ends) = watch::channel(false);
         self.syncing.store(true, Ordering::Relaxed);
         self.inbox.send_replace(Some(inbox_tx));
@@ -317,7 +318,17 @@ impl Leader {
             flow::run(client, settings, metrics, until(flows_end, true)).await;
             Ok(())
         };
-        let mut work = pin!(async { tokio::try_join!(callbacks, controller, daemons, flows) });
+        let schedules = async {
+            let settings = schedule::Settings {
+                namespaces: self.settings.namespaces.clone(),
+                replica: self.settings.replica.clone(),
+            };
+            let (client, metrics) = (self.client.clone(), self.metrics.clone());
+            schedule::run(client, settings, metrics, until(schedules_end, true)).await;
+            Ok(())
+        };
+        let all = async { tokio::try_join!(callbacks, controller, daemons, flows, schedules) };
+        let mut work = pin!(all);
         let limit = tokio::select! {
             ended = &mut work => return ended.map(|_| ()),
             () = until(leading, false) => LOST,

@@ -9,6 +9,7 @@ use super::Controller;
 use super::entry::Entry;
 use super::pods::owner;
 use crate::child::is_older;
+use crate::schedule::is_template;
 use crate::task::object::{TaskObject, TaskView};
 use crate::task::watches::{Change, Kind, Scope, Thing, trimmed};
 
@@ -62,6 +63,10 @@ impl Controller {
     }
 
     pub(super) fn put_task(&mut self, uid: &str, task: &TaskObject) {
+        if is_template(&task.spec) {
+            // Its runs are Tasks of their own.
+            return self.drop_task(uid);
+        }
         match self.tasks.get_mut(uid) {
             Some(entry) => {
                 if is_older(

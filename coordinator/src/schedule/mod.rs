@@ -1,0 +1,88 @@
+//! The controller of schedules: what `spec.schedule` of a Task or JobFlow asks for.
+//!
+//! ```text
+//! object      a template or one of its runs, as the API server has it; the run that is made of a template
+//! present     what is known and planned -> the template's status
+//! controller  the loop: watches and time in, calls of the API server out
+//! entry       a template and its runs -> the next thing to do
+//! calls       what is done about one template
+//! ```
+//!
+//! What is due, and what becomes of it, is planned by [`baton_schedule`]. An object with a schedule is a
+//! template: nothing of it runs. Each of its runs is an object of the same kind, which the controller of
+//! that kind runs as any other. A template's status and the runs that are there are all the memory that
+//! counts; a run's name follows from the time that it was due at, so whoever starts it twice makes one.
+
+mod calls;
+mod controller;
+mod entry;
+mod object;
+mod present;
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::Client;
+
+pub use object::{DUE_ANNOTATION, SCHEDULE_LABEL, TaskKind, is_template, review_change};
+
+use crate::child::Kind;
+use crate::flow::object::JobFlowKind;
+use crate::metrics::Metrics;
+use controller::Controller;
+
+/// How often the clock is looked at, also where nothing is due for long: it may be set.
+const LOOK: Duration = Duration::from_secs(30);
+/// How long calls that are under way at the end are waited for.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What the controller is told at its start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The namespaces whose schedules are followed; all where there is none.
+    pub namespaces: Vec<String>,
+    /// The name of this replica, for the Kubernetes Events that it writes.
+    pub replica: String,
+}
+
+/// Follows the schedules of Tasks and JobFlows until `stop` resolves: to be called by the replica that
+/// leads alone, and to be stopped before another may lead.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    metrics: Metrics,
+    stop: impl Future<Output = ()>,
+) {
+    let stop = futures::FutureExt::shared(stop);
+    let tasks = follow::<TaskKind>(&client, &settings, &metrics, stop.clone());
+    let flows = follow::<JobFlowKind>(&client, &settings, &metrics, stop);
+    tokio::join!(tasks, flows);
+}
+
+/// Follows the schedules of one kind.
+async fn follow<K: Kind>(
+    client: &Client,
+    settings: &Settings,
+    metrics: &Metrics,
+    stop: impl Future<Output = ()>,
+) {
+    let (scopes, mut changes) = object::watch::<K>(client, &settings.namespaces);
+    let mut controller =
+        Controller::<K>::new(client.clone(), &settings.replica, metrics.clone(), scopes);
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        controller.work();
+        let wait = controller.due().map_or(LOOK, |wait| wait.min(LOOK));
+        tokio::select! {
+            () = &mut stop => break,
+            Some((scope, change)) = changes.next() => controller.change(&scope, change),
+            Some(called) = controller.calls.join_next() => controller.finished(called),
+            () = tokio::time::sleep(wait) => controller.tick(),
+        }
+    }
+    let drain = async { while controller.calls.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drain).await.is_err() {
+        tracing::warn!("calls about schedules were under way at the end, and were given up");
+    }
+}

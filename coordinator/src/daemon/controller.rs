@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_api::daemon_status::DaemonJobStatus;
+use baton_api::flow_status::JobFlowPhase;
 use baton_flow::daemon::{DaemonAction, JobSeen, Members};
 use baton_protocol::Timestamp;
 use k8s_openapi::api::core::v1::Node;
@@ -57,6 +58,8 @@ struct Entry {
     /// Calls that failed which concern the whole.
     trouble: Trouble,
     written_at: Option<Timestamp>,
+    /// As what it is counted.
+    phase: Option<JobFlowPhase>,
     timer: Option<Timestamp>,
 }
 
@@ -97,6 +100,7 @@ pub(super) struct Controller {
     queue: VecDeque<String>,
     queued: HashSet<String>,
     timers: BTreeSet<(Timestamp, String)>,
+    phases: HashMap<JobFlowPhase, usize>,
     permits: Arc<Semaphore>,
     pub(super) calls: JoinSet<(CallOf, Done)>,
 }
@@ -124,6 +128,7 @@ impl Controller {
             queue: VecDeque::new(),
             queued: HashSet::new(),
             timers: BTreeSet::new(),
+            phases: HashMap::new(),
             permits: Arc::new(Semaphore::new(MAX_CALLS)),
             calls: JoinSet::new(),
         }
@@ -173,9 +178,9 @@ impl Controller {
             self.queued.remove(&uid);
             let began = Instant::now();
             self.reconcile(&uid);
-            self.metrics.reconciles.inc();
+            self.metrics.daemon_reconciles.inc();
             self.metrics
-                .reconcile_seconds
+                .daemon_reconcile_seconds
                 .observe(began.elapsed().as_secs_f64());
         }
     }
@@ -224,6 +229,22 @@ impl Controller {
         entry.timer = wakes.into_iter().min();
         self.timers
             .extend(entry.timer.map(|at| (at, uid.to_owned())));
+    }
+
+    /// Counts one of a phase less, and one of another more.
+    fn count(&mut self, from: Option<JobFlowPhase>, to: Option<JobFlowPhase>) {
+        if from == to {
+            return;
+        }
+        for (phase, more) in [(from, false), (to, true)] {
+            let Some(phase) = phase else { continue };
+            let count = self.phases.entry(phase).or_default();
+            *count = match more {
+                true => count.saturating_add(1),
+                false => count.saturating_sub(1),
+            };
+            self.metrics.set_daemons(&format!("{phase:?}"), *count);
+        }
     }
 
     /// The write that is to be made now.

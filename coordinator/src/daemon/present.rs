@@ -185,6 +185,7 @@ fn summary(status: &DaemonJobStatus) -> String {
         Some(cause) if !cause.node.is_empty() => {
             format!("{parts}; first, node {} ({})", cause.node, cause.reason)
         }
+        Some(cause) if cause.reason == "DeadlineExceeded" => format!("{parts}; its time was up"),
         _ => parts,
     }
 }

@@ -81,10 +81,16 @@ impl Controller {
                     odd: HashMap::new(),
                     trouble: Trouble::default(),
                     written_at: None,
+                    phase: None,
                     timer: None,
                 };
                 self.daemons.insert(uid.to_owned(), entry);
             }
+        }
+        if let Some(entry) = self.daemons.get_mut(uid) {
+            let to = Some(entry.durable.phase);
+            let from = std::mem::replace(&mut entry.phase, to);
+            self.count(from, to);
         }
         self.enqueue(uid.to_owned());
     }
@@ -134,7 +140,11 @@ impl Controller {
     }
 
     fn drop_daemon(&mut self, uid: &str) {
-        if let Some(at) = self.daemons.remove(uid).and_then(|e| e.timer) {
+        let Some(entry) = self.daemons.remove(uid) else {
+            return;
+        };
+        self.count(entry.phase, None);
+        if let Some(at) = entry.timer {
             self.timers.remove(&(at, uid.to_owned()));
         }
     }

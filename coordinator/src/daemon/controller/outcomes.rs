@@ -24,7 +24,7 @@ impl Controller {
         }
         if matches!(op, Op::WriteStatus(..)) {
             entry.written_at = Some(now());
-            self.metrics.status_writes.inc();
+            self.metrics.daemon_status_writes.inc();
         }
         let of = reference::<DaemonObject>(&entry.view.meta);
         let (caller, permits, uid) = (self.caller.clone(), self.permits.clone(), uid.to_owned());

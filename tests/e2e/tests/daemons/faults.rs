@@ -1,0 +1,68 @@
+//! Coordinators and API servers that fail amid a run.
+
+use std::time::Duration;
+
+use baton_api::flow_status::JobFlowPhase;
+use baton_e2e::Cluster;
+
+use crate::daemons::{by_name, finished, made, yaml};
+use crate::system::{self, Random, Undo};
+
+/// DaemonJobs that run at the same time.
+const RUNS: usize = 8;
+
+#[test]
+#[ignore = "needs a cluster"]
+fn coordinators_are_killed_amid_runs_and_no_job_is_made_twice() {
+    let cluster = Cluster::alone();
+    let kubectl = cluster.kubectl();
+    let parts = system::parts(&cluster);
+    let ns = cluster.namespace("daemon-killed");
+    let _undo = Undo(|| system::whole(kubectl));
+    let made = made(&ns);
+    let mut random = Random::new();
+    let names: Vec<_> = (0..RUNS).map(|i| format!("run{i}")).collect();
+    for name in &names {
+        ns.apply(&yaml(name, "sleep 1", "  parallelism: 1", ""));
+    }
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(random.below(1500)));
+        for it in system::running(kubectl, "coordinator") {
+            system::kill(&parts, &it);
+        }
+        system::whole(kubectl);
+    }
+    for name in &names {
+        let status = finished(&ns, name);
+        assert_eq!(status.phase, JobFlowPhase::Succeeded, "{status:?}");
+        assert_eq!(status.counts.succeeded, 2);
+        assert!(status.nodes[0].node.finished_at <= status.nodes[1].node.started_at);
+    }
+    let made = by_name(&made.stop());
+    assert_eq!(made.len(), 2 * RUNS, "{made:?}");
+    assert!(made.values().all(|n| *n == 1), "{made:?}");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn an_api_server_that_restarts_amid_a_run_changes_nothing() {
+    let cluster = Cluster::alone();
+    let parts = system::parts(&cluster);
+    let ns = cluster.namespace("daemon-apiserver");
+    let names: Vec<_> = (0..RUNS).map(|i| format!("run{i}")).collect();
+    for name in &names {
+        ns.apply(&yaml(name, "sleep 2", "  parallelism: 1", ""));
+    }
+    parts.stop("apiserver", "KILL");
+    parts.start("apiserver");
+    let _undo = Undo(|| system::whole(cluster.kubectl()));
+    for name in &names {
+        let status = finished(&ns, name);
+        assert_eq!(status.phase, JobFlowPhase::Succeeded, "{status:?}");
+        assert!(
+            status.nodes.iter().all(|n| n.node.attempts == 1),
+            "{status:?}"
+        );
+    }
+    assert_eq!(ns.list("jobs", "").len(), 2 * RUNS);
+}

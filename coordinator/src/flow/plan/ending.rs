@@ -6,7 +6,8 @@ use baton_api::flow_status::{FlowJobState, JobFlowStatus};
 use baton_flow::Seen as End;
 use baton_protocol::Timestamp;
 
-use super::{Memory, Next, Op, Seen, deletes, due, stop_child};
+use super::acting::stop_child;
+use super::{Memory, Next, Op, Seen, deletes, due};
 use crate::flow::children::Child;
 use crate::flow::object::FlowSpec;
 

@@ -1,0 +1,164 @@
+//! Calls of the API server: their start, and what came of them.
+
+use super::Controller;
+use crate::flow::calls::{Done, What};
+use crate::flow::children::{Child, ChildKind};
+use crate::flow::memory::Memory;
+use crate::flow::plan::Op;
+use crate::flow::watches::Kind;
+use crate::task::object::now;
+
+impl Controller {
+    pub(super) fn start(&mut self, uid: &str, op: Op) {
+        let Some(entry) = self.flows.get_mut(uid) else {
+            return;
+        };
+        let what = What::of(&op);
+        match &what {
+            What::Creating(key) | What::Ending(key) => {
+                entry.busy.children.insert(key.clone());
+            }
+            What::Flow => entry.busy.flow = true,
+            What::Event => entry.busy.event = true,
+        }
+        if matches!(op, Op::WriteStatus(_)) {
+            self.metrics.flow_status_writes.inc();
+        }
+        let durable = match op {
+            Op::WriteStatus(_) => entry.memory.durable.clone(),
+            _ => Default::default(),
+        };
+        let permits = match what {
+            What::Event => self.event_permits.clone(),
+            _ => self.permits.clone(),
+        };
+        let (caller, view, uid) = (self.caller.clone(), entry.view.clone(), uid.to_owned());
+        self.calls.spawn(async move {
+            // The semaphore is never closed.
+            let _permit = permits.acquire_owned().await.ok();
+            let done = caller.call(&view, &durable, op).await;
+            (uid, what, done)
+        });
+    }
+
+    /// Takes what came of a call.
+    pub(in crate::flow) fn done(&mut self, uid: &str, what: &What, done: Done) {
+        self.enqueue(uid.to_owned());
+        let Some(entry) = self.flows.get_mut(uid) else {
+            return;
+        };
+        match what {
+            What::Creating(key) | What::Ending(key) => {
+                entry.busy.children.remove(key);
+            }
+            What::Flow => entry.busy.flow = false,
+            What::Event => entry.busy.event = false,
+        }
+        let memory = &mut entry.memory;
+        match done {
+            Done::Created(key, child) => {
+                memory.troubles.remove(&key);
+                if let Some(since) = entry.turn.take() {
+                    let time = since.elapsed().as_secs_f64();
+                    self.metrics.flow_turn_seconds.observe(time);
+                }
+                self.answer(child);
+            }
+            Done::Taken(key) => {
+                let (kind, name) = (key.0, key.1.clone());
+                let message = format!("a {kind:?} {name:?} is there that is not this flow's");
+                memory.failed(key, "NameTaken", &message, now());
+            }
+            Done::Stopped(key, child) => {
+                memory.troubles.remove(&key);
+                self.answer(child);
+            }
+            Done::Deleted(key, child) => {
+                memory.troubles.remove(&key);
+                memory.deleted.insert(child);
+            }
+            Done::Wrote(status, flow) => {
+                memory.wrote(*status);
+                self.put_flow(&flow);
+            }
+            Done::Conflict(flow) => {
+                let status = flow.read_status();
+                if status != memory.durable {
+                    // Another controller wrote: what it knows counts.
+                    *memory = Memory::new(status);
+                }
+                self.put_flow(&flow);
+            }
+            Done::Gone | Done::Emitted => {}
+            Done::Failed {
+                what,
+                error,
+                is_refused,
+            } => self.failed(uid, what, &error, is_refused),
+        }
+        self.forget_gone(uid);
+    }
+
+    fn failed(&mut self, uid: &str, what: What, error: &str, is_refused: bool) {
+        let Some(entry) = self.flows.get_mut(uid) else {
+            return;
+        };
+        let (flow, namespace) = (&entry.view.name, &entry.view.namespace);
+        tracing::warn!(flow, namespace, ?what, error, "a call failed");
+        match what {
+            What::Creating(key) if is_refused => entry.memory.refuse(key, error),
+            What::Creating(key) => {
+                let message = format!("{:?} {:?} cannot be made: {error}", key.0, key.1);
+                entry.memory.failed(key, "CreateFailed", &message, now());
+            }
+            What::Ending(key) => {
+                let message = format!("{:?} {:?} cannot be stopped: {error}", key.0, key.1);
+                entry.memory.failed(key, "CallFailed", &message, now());
+            }
+            What::Flow => entry.memory.failed_write(error, now()),
+            What::Event => {}
+        }
+    }
+
+    /// Takes a child as an answer shows it; not one whose end the watch told in between.
+    fn answer(&mut self, child: Option<Box<Child>>) {
+        let Some(child) = child else { return };
+        let entry = self.flows.get(&child.owner);
+        if entry.is_some_and(|e| e.gone.contains(&child.uid)) {
+            return;
+        }
+        // A list that is under way may have been made before.
+        for (scope, list) in &mut self.lists {
+            let kind = match child.kind {
+                ChildKind::Job => Kind::Job,
+                ChildKind::Task => Kind::Task,
+            };
+            if scope.kind == kind {
+                list.insert(child.uid.clone());
+            }
+        }
+        self.put_child(*child);
+    }
+
+    /// No answer comes late any more where no call is under way.
+    fn forget_gone(&mut self, uid: &str) {
+        if let Some(entry) = self.flows.get_mut(uid)
+            && entry.busy.children.is_empty()
+        {
+            entry.gone.clear();
+        }
+    }
+
+    /// Writes what is not durable yet, as a last word.
+    pub(in crate::flow) fn last_words(&mut self) {
+        let dirty: Vec<_> = self
+            .flows
+            .iter()
+            .filter(|(_, e)| !e.busy.flow && e.memory.status != e.memory.durable)
+            .map(|(uid, e)| (uid.clone(), e.memory.status.clone()))
+            .collect();
+        for (uid, status) in dirty {
+            self.start(&uid, Op::WriteStatus(Box::new(status)));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A flow whose spec cannot be taken.
+
+use baton_flow::{Action, Begin, Graph, InstanceId, Node, Rules, State, actions, fold};
+use baton_protocol::Timestamp;
+
+use super::acting::stop;
+use super::{Memory, Next, Seen, find};
+use crate::flow::children::ChildKind;
+use crate::flow::present::{accepted, present};
+
+/// A change that is refused: what runs goes on, nothing is let go, until the spec is one that can be
+/// taken. It can still be cancelled.
+pub(super) fn hold(
+    memory: &mut Memory,
+    seen: &Seen<'_>,
+    why: &str,
+    now: Timestamp,
+    next: &mut Next,
+) {
+    let message = format!("the change is refused, and nothing new is let go: {why}");
+    memory.note(true, "ChangeRefused", &message);
+    let said = Some(("ChangeRefused", message.as_str()));
+    accepted(&mut memory.status, seen.flow.generation, said, now);
+    if !seen.flow.cancel || memory.status.finished_at.is_some() {
+        return;
+    }
+    // The nodes that are known, with nothing between them.
+    let node = |name: &str| Node {
+        name: name.to_owned(),
+        ..Node::default()
+    };
+    let nodes = memory.status.nodes.iter().map(|n| node(&n.name)).collect();
+    let Ok(graph) = Graph::new(nodes) else {
+        return;
+    };
+    let rules = Rules {
+        cancelled: true,
+        ..Rules::default()
+    };
+    let names = memory.status.clone();
+    let name = |id: InstanceId, _| {
+        let node = names.nodes.get(id.node);
+        let job = node.and_then(|n| n.jobs.get(id.index));
+        job.map(|j| j.name.clone()).unwrap_or_default()
+    };
+    let kind = |id| match find(seen.children, &name(id, 0)) {
+        Some(child) => child.kind,
+        None => ChildKind::Job,
+    };
+    let state = memory.status.state(&graph);
+    let look = |id, attempt| super::look(memory, seen, (kind(id), name(id, attempt)));
+    let mut begin = |_: &State, _| Begin::Skip;
+    let state = fold(&graph, &rules, &state, now, &look, &mut begin);
+    memory.status.set_state(&graph, &state, &name);
+    let generation = memory.status.observed_generation;
+    present(memory, state.phase(), false, generation, now);
+    let look = |id, attempt| super::look(memory, seen, (kind(id), name(id, attempt)));
+    for action in actions(&graph, &rules, &state, now, &look) {
+        if let Action::Stop { id, attempt } = action {
+            stop(memory, seen, &(kind(id), name(id, attempt)), next);
+        }
+    }
+}

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::child::Told;
+use super::draw::conditions;
 use super::layout::Layout;
 use super::screen::why;
 use super::story::{FlowStory, ran};
@@ -144,16 +145,18 @@ fn nodes(story: &FlowStory) -> Option<report::Graph> {
             None => {}
         }
     }
-    let nodes = story.status.nodes.iter().map(node).collect();
+    let nodes = story.status.nodes.iter().enumerate();
+    let nodes = nodes.map(|(place, n)| node(n, conditions(&story.graph, place)));
+    let nodes = nodes.collect();
     Some(report::Graph { nodes, parts })
 }
 
-fn node(node: &FlowNodeStatus) -> report::GraphNode {
+fn node(node: &FlowNodeStatus, mut words: Vec<String>) -> report::GraphNode {
     use report::NodeLook::{Bad, Good, Idle, Stopped};
-    let over = node.jobs.len();
-    let mut words = vec![format!("{:?}", node.state)];
-    if over > 1 {
-        words.push(format!("{over} Jobs"));
+    let jobs = node.jobs.len();
+    words.push(format!("{:?}", node.state));
+    if jobs > 1 {
+        words.push(format!("{jobs} Jobs"));
     }
     words.extend(ran(node));
     let attempts = node.jobs.iter().map(|j| j.attempts).max().unwrap_or(0);

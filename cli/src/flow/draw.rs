@@ -171,12 +171,7 @@ impl Drawing<'_> {
         if with_details && !detail.is_empty() {
             pieces.push(Piece::new(format!(" {detail}"), Some(FAINT)));
         }
-        let unusual: Vec<String> = self
-            .graph
-            .needs(node)
-            .iter()
-            .filter_map(|(need, on)| self.unusual(node, *need, *on))
-            .collect();
+        let unusual = conditions(self.graph, node);
         if !unusual.is_empty() {
             let text = fit(&unusual.join(", "), MAX_NAME);
             pieces.push(Piece::new(format!(" [{text}]"), Some(FAINT)));
@@ -184,22 +179,8 @@ impl Drawing<'_> {
         pieces
     }
 
-    /// What a line of the picture does not tell of a dependency.
-    fn unusual(&self, node: usize, need: usize, on: On) -> Option<String> {
-        // A `finally` node's dependency on one that is none is in no picture.
-        let hidden = self.graph.is_finally(node) != self.graph.is_finally(need);
-        let name = self.name(need);
-        match on {
-            On::Failed => Some(format!("if {name} failed")),
-            On::Complete if hidden => Some(format!("if {name} succeeded")),
-            On::Finished if !hidden => Some(format!("however {name} ended")),
-            On::Complete | On::Finished => None,
-        }
-    }
-
     fn name(&self, node: usize) -> String {
-        let node = self.graph.nodes().get(node);
-        node.map(|n| one_line(&n.name)).unwrap_or_default()
+        name(self.graph, node)
     }
 
     /// A line for each node, in an order in which each comes after those that it waits for.
@@ -228,6 +209,27 @@ impl Drawing<'_> {
         }
         cut(pieces, self.columns)
     }
+}
+
+/// What a picture's lines do not tell of what a node depends on: `if build failed`.
+pub fn conditions(graph: &Graph, node: usize) -> Vec<String> {
+    let of = |(need, on): &(usize, On)| {
+        // A `finally` node's dependency on one that is none is in no picture.
+        let hidden = graph.is_finally(node) != graph.is_finally(*need);
+        let name = name(graph, *need);
+        match on {
+            On::Failed => Some(format!("if {name} failed")),
+            On::Complete if hidden => Some(format!("if {name} succeeded")),
+            On::Finished if !hidden => Some(format!("however {name} ended")),
+            On::Complete | On::Finished => None,
+        }
+    };
+    graph.needs(node).iter().filter_map(of).collect()
+}
+
+fn name(graph: &Graph, node: usize) -> String {
+    let node = graph.nodes().get(node);
+    node.map(|n| one_line(&n.name)).unwrap_or_default()
 }
 
 /// What of pieces fits into so many columns.

@@ -56,7 +56,7 @@ pub fn label(node: Option<&FlowNodeStatus>) -> Label {
 }
 
 /// Says what is about to run.
-pub(super) fn introduce(name: &str, graph: &Graph, notes: &[String], terminal: &mut Terminal) {
+pub(crate) fn introduce(name: &str, graph: &Graph, notes: &[String], terminal: &mut Terminal) {
     let palette = terminal.baton;
     let count = match graph.len() {
         1 => "1 flow".to_owned(),

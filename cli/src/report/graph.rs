@@ -26,6 +26,8 @@ pub(super) struct Drawn {
     pub(super) boxes: Vec<NodeBox>,
     /// Paths, as SVG has them.
     pub(super) lines: Vec<String>,
+    /// The arrowheads.
+    pub(super) tips: Vec<String>,
     /// Words between parts, and where they stand.
     pub(super) words: Vec<(usize, usize, &'static str)>,
 }
@@ -66,7 +68,7 @@ fn part(graph: &Graph, layout: &Layout, top: usize, drawn: &mut Drawn) {
     for layer in &layout.layers {
         let cells = layer.iter().filter_map(|c| layout.cells.get(*c));
         let nodes = cells.filter_map(|c| graph.nodes.get(c.node?));
-        let chars = nodes.map(|n| width(&n.name).max(width(&n.words) * 4 / 5));
+        let chars = nodes.map(|n| width(&n.name).max(narrow(width(&n.words))));
         let chars = chars.max().unwrap_or(0).clamp(CHARS.0, CHARS.1);
         let wide = chars * CHAR + 30;
         places.push((left, wide));
@@ -94,11 +96,11 @@ fn part(graph: &Graph, layout: &Layout, top: usize, drawn: &mut Drawn) {
             let half = (from + to) / 2;
             // The arrowhead is behind the line's end.
             let end = if next.node.is_some() { to - 7 } else { *to };
-            let mut line = format!("M{from} {y}C{half} {y} {half} {at} {end} {at}");
-            if next.node.is_some() {
-                line.push_str(&format!("m-2 -4l8 4l-8 4z"));
-            }
+            let line = format!("M{from} {y}C{half} {y} {half} {at} {end} {at}");
             drawn.lines.push(line);
+            if next.node.is_some() {
+                drawn.tips.push(format!("M{end} {}l7 4l-7 4z", at - 4));
+            }
         }
     }
 }
@@ -115,8 +117,18 @@ fn node_box(node: &GraphNode, x: usize, y: usize, width: usize) -> NodeBox {
         width,
         height: NODE_HEIGHT,
         name: fit(&node.name, chars),
-        words: fit(&node.words, chars * 5 / 4),
+        words: fit(&node.words, wide(chars)),
         title,
         class: node.look.name(),
     }
+}
+
+/// The characters of a name that take the room of so many of the smaller words.
+fn narrow(words: usize) -> usize {
+    (words * 4).div_ceil(5)
+}
+
+/// The characters of words that fit where so many of a name do.
+fn wide(chars: usize) -> usize {
+    chars * 5 / 4
 }

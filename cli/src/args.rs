@@ -120,10 +120,13 @@ pub struct Logs {
     /// Go on until it is over
     #[arg(short, long)]
     pub follow: bool,
-    /// Of these steps or sidecars alone; without it, of all
+    /// Of these steps, sidecars or containers alone; without it, of all
     #[arg(short, long = "step", value_name = "NAME")]
     pub steps: Vec<String>,
-    /// Of an earlier run; without it, of the last one
+    /// Of these nodes of a JobFlow or DaemonJob alone; without it, of all
+    #[arg(long = "node", value_name = "NAME")]
+    pub nodes: Vec<String>,
+    /// Of an earlier run of a Task; without it, of the last one
     #[arg(long, value_name = "NUMBER", conflicts_with = "follow")]
     pub run: Option<u32>,
     /// Print the lines as they are, without the steps' names before them
@@ -200,6 +203,9 @@ pub struct Rerun {
     /// Follow the new run until it is over, and exit with its code; of one object
     #[arg(short, long)]
     pub follow: bool,
+    /// Of a JobFlow or DaemonJob run again what succeeded too
+    #[arg(long)]
+    pub all: bool,
     /// When to colour
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
     pub color: Color,

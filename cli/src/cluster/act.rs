@@ -10,11 +10,14 @@ use super::error::{ClusterError, is_missing};
 use super::follow::Since;
 use super::kind::{Kind, Named};
 use super::object::{FIELD_MANAGER, Object, RERUN};
-use super::run::follow_to_end;
+use super::run::{follow_again, follow_to_end};
 use super::say;
 use super::standing::Standing;
 use crate::args;
 use crate::show::terminal::{Terminal, To};
+
+/// What begins the value of the annotation where all of a JobFlow or DaemonJob is to run again.
+const ALL: &str = "all-";
 
 /// Changes an object.
 async fn change(
@@ -119,18 +122,20 @@ pub(super) async fn cancel(cluster: &Cluster, target: Target<'_>) -> Result<Obje
     change(cluster, target, "cancel", patch).await
 }
 
-/// Asks for a new run of an object. One that was cancelled is no longer to stop.
-pub(super) async fn rerun(cluster: &Cluster, target: Target<'_>) -> Result<Object, ClusterError> {
+/// Asks for a new run of an object; of a JobFlow or DaemonJob `all` of it, or what did not succeed. One
+/// that was cancelled is no longer to stop. Gives the object, and what asks for the run.
+pub(super) async fn rerun(
+    cluster: &Cluster,
+    target: Target<'_>,
+    all: bool,
+) -> Result<(Object, String), ClusterError> {
+    let asked = format!("{}{}", if all { ALL } else { "" }, Timestamp::now());
     let patch = json!({
-        "metadata": {"annotations": {RERUN: new_value()}},
+        "metadata": {"annotations": {RERUN: asked}},
         "spec": {"cancel": null},
     });
-    change(cluster, target, "rerun", patch).await
-}
-
-/// A value that the annotation did not have before.
-fn new_value() -> String {
-    Timestamp::now().to_string()
+    let object = change(cluster, target, "rerun", patch).await?;
+    Ok((object, asked))
 }
 
 /// `baton cancel`
@@ -182,12 +187,17 @@ pub(super) async fn rerun_all(
     if args.follow {
         let before = find(&cluster, first).await?;
         let target = Target::of(&before);
-        rerun(&cluster, target).await?;
-        return follow_to_end(&cluster, target, past(&before), terminal).await;
+        let (_, asked) = rerun(&cluster, target, args.all).await?;
+        return match target.kind {
+            Kind::Task => follow_to_end(&cluster, target, past(&before), terminal).await,
+            Kind::JobFlow | Kind::DaemonJob => {
+                follow_again(&cluster, &before, asked, terminal).await
+            }
+        };
     }
     let mut code = 0;
     for named in &args.objects {
-        match rerun_one(&cluster, named).await {
+        match rerun_one(&cluster, named, args.all).await {
             Ok(said) => answer(&said),
             Err(e) => {
                 say(&e.to_string());
@@ -198,9 +208,15 @@ pub(super) async fn rerun_all(
     Ok(code)
 }
 
-async fn rerun_one(cluster: &Cluster, named: &Named) -> Result<String, ClusterError> {
+async fn rerun_one(cluster: &Cluster, named: &Named, all: bool) -> Result<String, ClusterError> {
     let before = find(cluster, named).await?;
-    let object = rerun(cluster, Target::of(&before)).await?;
+    let standing = Standing::of(&before).unwrap_or_default();
+    if before.kind() != Kind::Task && standing.phase == "Succeeded" && !all {
+        let (kind, name) = (before.kind(), before.name());
+        let said = format!("{kind} {name} succeeded: --all runs everything of it again");
+        return Err(ClusterError::Other(said));
+    }
+    let (object, _) = rerun(cluster, Target::of(&before), all).await?;
     let (kind, name) = (object.kind(), object.name());
     let next = past(&object).run + 1;
     Ok(format!(

@@ -1,8 +1,13 @@
 //! What a person can do about a failure in a cluster. Pure.
 
+use baton_api::daemon_status::{DaemonJobStatus, NodeStatus};
+use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
 use baton_api::status::{StepPhase, TaskPhase, TaskStatus};
+use baton_flow::NodePhase;
+use baton_flow::daemon::DaemonPhase;
 use baton_protocol::{Reason, Record, exit};
 
+use super::object::Object;
 use crate::show::style::size;
 
 /// About a step's end, where its record lets us know.
@@ -99,6 +104,64 @@ pub fn next(name: &str, namespace: &str, cancelled: bool, status: &TaskStatus) -
                 "runs it again from its first step",
             ));
         }
+    }
+    all
+}
+
+/// What can be done next about a JobFlow.
+pub fn next_of_flow(flow: &Object, status: &JobFlowStatus) -> Vec<Next> {
+    let failed = status.nodes.iter().find(|n| n.state == NodePhase::Failed);
+    let failed = failed.filter(|n| !n.jobs.is_empty());
+    let command = |n: &FlowNodeStatus| format!("--node {}", n.name);
+    next_of_graph(flow, status.phase, &status.reason, failed.map(command))
+}
+
+/// What can be done next about a DaemonJob.
+pub fn next_of_daemon(daemon: &Object, status: &DaemonJobStatus) -> Vec<Next> {
+    let mut failed = status.nodes.iter().filter(|n| !n.job.is_empty());
+    let failed = failed.find(|n| n.node.state == DaemonPhase::Failed);
+    let command = |n: &NodeStatus| format!("--node {}", n.node.name);
+    next_of_graph(daemon, status.phase, &status.reason, failed.map(command))
+}
+
+fn next_of_graph(
+    object: &Object,
+    phase: JobFlowPhase,
+    reason: &str,
+    failed: Option<String>,
+) -> Vec<Next> {
+    let named = format!(
+        "-n {} {}/{}",
+        object.namespace(),
+        object.kind(),
+        object.name()
+    );
+    let baton = |verb: &str| format!("baton {verb} {named}");
+    let mut all = Vec::new();
+    match phase {
+        JobFlowPhase::Suspended => all.push(Next::Hint(
+            "it is suspended: set suspend to false in its spec, and it goes on",
+        )),
+        JobFlowPhase::Pending | JobFlowPhase::Running => {
+            all.push(Next::Command(baton("logs -f"), "follows it"));
+            if !object.is_cancelled() {
+                all.push(Next::Command(baton("cancel"), "stops it"));
+            }
+        }
+        JobFlowPhase::Failed if reason == "Invalid" => all.push(Next::Hint(
+            "correct the manifest and apply it again; `baton validate FILE` checks it",
+        )),
+        JobFlowPhase::Failed | JobFlowPhase::Cancelled => {
+            if let Some(failed) = failed {
+                let command = format!("{} {failed}", baton("logs"));
+                all.push(Next::Command(command, "shows what it printed"));
+            }
+            all.push(Next::Command(
+                baton("rerun"),
+                "runs again what did not succeed",
+            ));
+        }
+        _ => {}
     }
     all
 }

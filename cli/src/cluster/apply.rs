@@ -1,16 +1,21 @@
 //! From a manifest to an object in the cluster, and which run of it is meant then.
 
-use baton_api::Task as Manifest;
+use baton_api::JobTemplate;
+use baton_api::core::Metadata;
 use baton_api::status::TaskStatus;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::act::{Target, past};
 use super::connect::Cluster;
 use super::error::ClusterError;
 use super::follow::Since;
+use super::graph;
 use super::kind::Kind;
 use super::object::{FIELD_MANAGER, Object};
+use super::standing::Standing;
 use crate::run::load::Written;
 
 /// A Task that is in the cluster.
@@ -24,40 +29,25 @@ pub(super) struct Applied {
 
 /// Makes the cluster's Task the one of the manifest, and sees that it runs.
 pub(super) async fn apply(cluster: &Cluster, written: &Written) -> Result<Applied, ClusterError> {
-    let namespace = namespace(cluster, &written.task)?;
+    let namespace = namespace(cluster, "task", &written.task.metadata)?;
     let name = written.task.metadata.name.clone();
     let mut manifest = manifest(written);
     if let Some(metadata) = manifest.get_mut("metadata") {
         set(metadata, "namespace", json!(namespace));
     }
-    let tasks = cluster.objects(Kind::Task, &namespace);
+    let cancels = written.task.spec.cancel;
+    let (before, applied) = place(cluster, Kind::Task, &namespace, manifest, cancels).await?;
     if name.is_empty() {
-        let task: Object = serde_json::from_value(manifest)
-            .map_err(|e| ClusterError::Other(format!("cannot write the task as JSON: {e}")))?;
-        let created = tasks.create(&PostParams::default(), &task).await;
-        let created = created.map_err(cluster.cannot("create the task"))?;
         return Ok(Applied {
-            name: created.name().to_owned(),
+            name: applied.name().to_owned(),
             namespace,
             since: Since::default(),
-            note: Some(format!("created task {}", created.name())),
+            note: Some(format!("created task {}", applied.name())),
         });
     }
-    let doing = format!("apply task {name}");
-    let before = tasks.get_opt(&name).await;
-    let before = before.map_err(cluster.cannot(&doing))?;
-    if before.as_ref().is_some_and(Object::is_cancelled) && !written.task.spec.cancel {
-        // Somebody else's field, which applying would leave as it is.
-        if let Some(spec) = manifest.get_mut("spec") {
-            set(spec, "cancel", json!(false));
-        }
-    }
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let applied = tasks.patch(&name, &params, &Patch::Apply(manifest)).await;
-    let applied = applied.map_err(cluster.cannot(&doing))?;
     let decided = decide(before.as_ref(), &applied);
     if decided.rerun {
-        super::act::rerun(cluster, Target::of(&applied)).await?;
+        super::act::rerun(cluster, Target::of(&applied), false).await?;
     }
     Ok(Applied {
         name,
@@ -67,13 +57,131 @@ pub(super) async fn apply(cluster: &Cluster, written: &Written) -> Result<Applie
     })
 }
 
+/// Makes the cluster's object the one of the manifest, whose namespace is this; one without a name is
+/// created. Gives it as it was before, and as it is now.
+async fn place(
+    cluster: &Cluster,
+    kind: Kind,
+    namespace: &str,
+    mut manifest: Value,
+    cancels: bool,
+) -> Result<(Option<Object>, Object), ClusterError> {
+    let objects = cluster.objects(kind, namespace);
+    let name = manifest.pointer("/metadata/name").and_then(Value::as_str);
+    let Some(name) = name.map(str::to_owned) else {
+        let object: Object = serde_json::from_value(manifest)
+            .map_err(|e| ClusterError::Other(format!("cannot write the {kind} as JSON: {e}")))?;
+        let created = objects.create(&PostParams::default(), &object).await;
+        let created = created.map_err(cluster.cannot(format!("create the {kind}")))?;
+        return Ok((None, created));
+    };
+    let doing = format!("apply {kind} {name}");
+    let before = objects.get_opt(&name).await;
+    let before = before.map_err(cluster.cannot(&doing))?;
+    if before.as_ref().is_some_and(Object::is_cancelled) && !cancels {
+        // Somebody else's field, which applying would leave as it is.
+        if let Some(spec) = manifest.get_mut("spec") {
+            set(spec, "cancel", json!(false));
+        }
+    }
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let applied = objects.patch(&name, &params, &Patch::Apply(manifest)).await;
+    Ok((before, applied.map_err(cluster.cannot(&doing))?))
+}
+
+/// A JobFlow or DaemonJob that is in the cluster.
+pub(super) struct AppliedGraph {
+    pub(super) object: Object,
+    pub(super) since: graph::Since,
+    /// What a person should know of it.
+    pub(super) note: Option<String>,
+}
+
+/// Makes the cluster's JobFlow or DaemonJob the one of the manifest, and sees that it runs: one that is
+/// over runs again as a whole.
+pub(super) async fn apply_graph(
+    cluster: &Cluster,
+    kind: Kind,
+    metadata: &Metadata,
+    manifest: &impl Serialize,
+    cancels: bool,
+) -> Result<AppliedGraph, ClusterError> {
+    let namespace = namespace(cluster, kind.word(), metadata)?;
+    let manifest = bare(manifest, &namespace);
+    let (before, applied) = place(cluster, kind, &namespace, manifest, cancels).await?;
+    let same = before.filter(|b| b.metadata.uid == applied.metadata.uid);
+    let standing = same.as_ref().map(Standing::of).transpose();
+    let standing = standing.unwrap_or_default().unwrap_or_default();
+    let since = |run, rerun, past| graph::Since { run, rerun, past };
+    let (since, note) = match same {
+        None => {
+            let created = metadata.name.is_empty();
+            let note = created.then(|| format!("created {kind} {}", applied.name()));
+            (since(0, None, None), note)
+        }
+        Some(before) if standing.is_over() && standing.run > 0 => {
+            let (_, asked) = super::act::rerun(cluster, Target::of(&applied), true).await?;
+            let past = Some(Box::new(before));
+            let note = "it was over: it runs again".to_owned();
+            (since(standing.run, Some(asked), past), Some(note))
+        }
+        Some(_) => {
+            let note = (standing.run > 0).then(|| "it runs already: this follows it".to_owned());
+            (since(standing.run.saturating_sub(1), None, None), note)
+        }
+    };
+    Ok(AppliedGraph {
+        object: applied,
+        since,
+        note,
+    })
+}
+
+/// Makes the cluster's JobTemplate the one of the manifest.
+pub(super) async fn apply_template(
+    cluster: &Cluster,
+    template: &JobTemplate,
+) -> Result<(), ClusterError> {
+    let namespace = namespace(cluster, "jobtemplate", &template.metadata)?;
+    let name = &template.metadata.name;
+    let resource = ApiResource {
+        group: "baton.dev".to_owned(),
+        version: "v1alpha1".to_owned(),
+        api_version: baton_api::flow::API_VERSION.to_owned(),
+        kind: "JobTemplate".to_owned(),
+        plural: "jobtemplates".to_owned(),
+    };
+    let templates: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), &namespace, &resource);
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let manifest = bare(template, &namespace);
+    let applied = templates
+        .patch(name, &params, &Patch::Apply(manifest))
+        .await;
+    let doing = format!("apply jobtemplate {name}");
+    applied.map(|_| ()).map_err(cluster.cannot(doing))
+}
+
+/// A manifest as it goes to a namespace of the cluster.
+fn bare(manifest: &impl Serialize, namespace: &str) -> Value {
+    // Every key is a text, so there is nothing that JSON cannot write.
+    let mut manifest = serde_json::to_value(manifest).unwrap_or_default();
+    if let Some(fields) = manifest.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(metadata) = manifest.get_mut("metadata") {
+        set(metadata, "namespace", json!(namespace));
+    }
+    manifest
+}
+
 /// The namespace of a manifest: its own, or the one that is meant.
-fn namespace(cluster: &Cluster, task: &Manifest) -> Result<String, ClusterError> {
-    match &task.metadata.namespace {
+fn namespace(cluster: &Cluster, kind: &str, metadata: &Metadata) -> Result<String, ClusterError> {
+    match &metadata.namespace {
         Some(own) if cluster.namespace_given && *own != cluster.namespace => {
-            let label = task.metadata.display_name();
+            let label = metadata.display_name();
             Err(ClusterError::Other(format!(
-                "task {label} names namespace {own}, and --namespace names {}; leave one of them out",
+                "{kind} {label} names namespace {own}, and --namespace names {}; leave one of them out",
                 cluster.namespace
             )))
         }

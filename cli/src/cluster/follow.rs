@@ -450,7 +450,7 @@ async fn next_interrupt(interrupts: &mut Option<Signal>) {
 
 /// Waits 300 ms at first and 3 s at most: a person sits before it.
 #[derive(Debug, Default)]
-struct Patient {
+pub(super) struct Patient {
     tried: u32,
 }
 

@@ -1,7 +1,8 @@
-//! `baton` against a cluster: applies Tasks, follows them, shows and changes them.
+//! `baton` against a cluster: applies Tasks, JobFlows and DaemonJobs, follows them, shows and changes
+//! them.
 //!
-//! The pure parts ([`telling`], [`states`], [`resume`], [`waiting`], [`describe::text`], [`table`])
-//! make words of objects; the rest is thin I/O around them. Tokio runs in these commands alone.
+//! The pure parts ([`telling`], [`states`], [`standing`], [`parts`], [`resume`], [`waiting`],
+//! [`describe::text`], [`table`]) make words of objects; the rest is thin I/O around them. Tokio runs in these commands alone.
 
 mod act;
 pub mod advice;
@@ -10,10 +11,12 @@ pub mod connect;
 pub mod describe;
 pub mod error;
 pub mod follow;
+mod graph;
 pub mod kind;
 mod list;
 pub mod logs;
 pub mod object;
+pub mod parts;
 mod print;
 pub mod reading;
 pub mod resume;

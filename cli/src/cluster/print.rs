@@ -9,12 +9,16 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::runtime::wait::await_condition;
 
-use super::act::find;
+use super::act::{Target, find};
 use super::connect::Cluster;
+use super::describe::status;
 use super::error::ClusterError;
 use super::follow::{Followed, Since, follow};
+use super::graph;
+use super::kind::Kind;
 use super::object::Object;
 use super::shown::{Shown, Wanted};
+use super::standing::Standing;
 use super::states;
 use crate::args;
 use crate::run::shown::look;
@@ -27,13 +31,65 @@ const LAG: Duration = Duration::from_secs(5);
 /// Prints logs, and gives the exit code.
 pub(super) async fn logs(args: &args::Logs, terminal: &mut Terminal) -> Result<i32, ClusterError> {
     let cluster = Cluster::connect(&args.target).await?;
-    let task = find(&cluster, &args.object).await?;
+    let object = find(&cluster, &args.object).await?;
+    match object.kind() {
+        Kind::Task => of_task(args, &cluster, &object, terminal).await,
+        Kind::JobFlow | Kind::DaemonJob => of_graph(args, &cluster, &object, terminal).await,
+    }
+}
+
+/// Of a JobFlow or DaemonJob.
+async fn of_graph(
+    args: &args::Logs,
+    cluster: &Cluster,
+    object: &Object,
+    terminal: &mut Terminal,
+) -> Result<i32, ClusterError> {
+    if args.run.is_some() {
+        let kind = object.kind();
+        let said = format!("--run is for Tasks: a {kind} keeps the logs of its last attempts");
+        return Err(ClusterError::Other(said));
+    }
+    let look = Look {
+        bare: args.no_prefix,
+        ..look(terminal, true)
+    };
+    let standing = Standing::of(object).unwrap_or_default();
+    if !args.follow || standing.is_over_for(object) {
+        graph::print(cluster, object, &args.nodes, &args.steps, look, terminal).await?;
+        return Ok(0);
+    }
+    if !args.steps.is_empty() {
+        let said = "--step with --follow is for Tasks; --node chooses nodes".to_owned();
+        return Err(ClusterError::Other(said));
+    }
+    let followed = graph::Followed {
+        cluster,
+        target: Target::of(object),
+        since: graph::Since {
+            run: standing.run.saturating_sub(1),
+            ..graph::Since::default()
+        },
+        cancels: false,
+        only: &args.nodes,
+        look,
+    };
+    graph::follow(&followed, terminal).await?;
+    Ok(0)
+}
+
+async fn of_task(
+    args: &args::Logs,
+    cluster: &Cluster,
+    task: &Object,
+    terminal: &mut Terminal,
+) -> Result<i32, ClusterError> {
+    if !args.nodes.is_empty() {
+        let said = "--node is for JobFlows and DaemonJobs; --step chooses steps".to_owned();
+        return Err(ClusterError::Other(said));
+    }
     let name = task.name();
-    let status: TaskStatus = task.status().map_err(|source| ClusterError::Status {
-        kind: task.kind(),
-        name: name.to_owned(),
-        source,
-    })?;
+    let status: TaskStatus = status(task)?;
     let wanted = Wanted {
         look: Look {
             bare: args.no_prefix,
@@ -46,8 +102,8 @@ pub(super) async fn logs(args: &args::Logs, terminal: &mut Terminal) -> Result<i
     if args.follow && !status.phase.is_over() {
         check(&args.steps, &states::plan(&task.spec, &status), name)?;
         let followed = Followed {
-            cluster: &cluster,
-            namespace: &cluster.namespace,
+            cluster,
+            namespace: task.namespace(),
             name,
             source: name,
             since: Since {
@@ -59,7 +115,7 @@ pub(super) async fn logs(args: &args::Logs, terminal: &mut Terminal) -> Result<i
         follow(&followed, &wanted, terminal).await?;
         return Ok(0);
     }
-    print(args, &cluster, &task, &status, wanted, terminal).await?;
+    print(args, cluster, task, &status, wanted, terminal).await?;
     Ok(0)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use baton_protocol::Timestamp;
 use serde::Deserialize;
 
+use super::kind::Kind;
 use super::object::Object;
 use crate::show::style::{FAINT, GREEN, RED, Style, YELLOW, fit, one_line, span};
 
@@ -50,9 +51,12 @@ impl Standing {
         )
     }
 
-    /// Whether nothing more will happen, and the status speaks of the spec as it is.
+    /// Whether nothing more will happen by the spec as it is. A changed Task runs anew by itself, and so
+    /// does what was refused before it ever ran.
     pub fn is_over_for(&self, object: &Object) -> bool {
-        self.is_over() && self.observed_generation >= Some(object.generation())
+        let is_current = self.observed_generation >= Some(object.generation());
+        let stays = object.kind() != Kind::Task && self.run > 0;
+        self.is_over() && (is_current || stays)
     }
 
     /// How the object stands, in a word.

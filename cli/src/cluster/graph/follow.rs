@@ -1,0 +1,466 @@
+//! Follows a JobFlow or DaemonJob until it is over.
+
+use std::time::Duration;
+
+use baton_api::daemon_status::DaemonJobStatus;
+use baton_api::flow_status::JobFlowStatus;
+use futures::stream::{BoxStream, StreamExt};
+use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use super::super::act::{Target, cancel, missing};
+use super::super::connect::Cluster;
+use super::super::describe::status;
+use super::super::error::{ClusterError, cause, is_final};
+use super::super::follow::Patient;
+use super::super::kind::Kind;
+use super::super::object::Object;
+use super::super::standing::Standing;
+use super::pods::{Happened, Pods};
+use super::telling::{News, Part, State, Telling, of_daemon, of_flow};
+use crate::run::shown::warn;
+use crate::show::style::{FAINT, GREEN, RED, YELLOW, one_line, span};
+use crate::show::terminal::{Terminal, To};
+use crate::show::text::Look;
+
+/// How often the status line moves.
+const TICK: Duration = Duration::from_millis(250);
+/// How long an object may stand without a status before a person is told what may be wrong.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long pods that were not seen are waited for once all is over.
+const PODS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the logs of an object that is over may stand still.
+const LOGS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which run is followed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Since {
+    /// Runs up to this one are of the past.
+    pub(crate) run: u32,
+    /// The re-run that was asked for, where one was.
+    pub(crate) rerun: Option<String>,
+    /// How the object stood before, where what it went through is not to be told again.
+    pub(crate) past: Option<Box<Object>>,
+}
+
+/// What is to be followed.
+pub(crate) struct Followed<'a> {
+    /// Where.
+    pub(crate) cluster: &'a Cluster,
+    /// The object.
+    pub(crate) target: Target<'a>,
+    /// Which run of it.
+    pub(crate) since: Since,
+    /// Ctrl-C cancels it, and is not simply this program's end.
+    pub(crate) cancels: bool,
+    /// Those of these parts alone; all where none is named.
+    pub(crate) only: &'a [String],
+    /// How it looks.
+    pub(crate) look: Look,
+}
+
+/// An object that is over.
+pub(crate) struct Over {
+    /// As it was last.
+    pub(crate) object: Object,
+    /// Its last status.
+    pub(crate) status: Status,
+}
+
+/// A status of either kind.
+#[derive(Debug)]
+pub(crate) enum Status {
+    /// Of a JobFlow.
+    Flow(Box<JobFlowStatus>),
+    /// Of a DaemonJob.
+    Daemon(Box<DaemonJobStatus>),
+}
+
+impl Status {
+    /// Reads it.
+    pub(crate) fn of(object: &Object) -> Result<Status, ClusterError> {
+        Ok(match object.kind() {
+            Kind::DaemonJob => Status::Daemon(Box::new(status(object)?)),
+            Kind::JobFlow | Kind::Task => Status::Flow(Box::new(status(object)?)),
+        })
+    }
+
+    pub(super) fn parts(&self) -> Vec<Part> {
+        match self {
+            Status::Flow(status) => of_flow(status),
+            Status::Daemon(status) => of_daemon(status),
+        }
+    }
+}
+
+/// The nodes of a JobFlow that run Tasks, by name.
+pub(super) fn task_nodes(spec: &Value) -> Vec<String> {
+    let lists = ["flows", "finally"].into_iter();
+    let nodes = lists
+        .filter_map(|list| spec.get(list)?.as_array())
+        .flatten();
+    let tasks = nodes.filter(|n| n.get("taskTemplate").is_some_and(|t| !t.is_null()));
+    let names = tasks.filter_map(|n| Some(n.get("name")?.as_str()?.to_owned()));
+    names.collect()
+}
+
+/// Whether a part is the one of this name, or an element of it.
+pub(super) fn is_of(label: &str, name: &str) -> bool {
+    let rest = label.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+}
+
+/// Follows an object, and shows what happens. `None` where somebody had enough of it; it goes on.
+///
+/// # Errors
+/// Where it is gone, must not be seen, or does not run again as was asked. Lost connections are waited
+/// out.
+pub(crate) async fn follow(
+    followed: &Followed<'_>,
+    terminal: &mut Terminal,
+) -> Result<Option<Over>, ClusterError> {
+    let Followed {
+        cluster, target, ..
+    } = followed;
+    let objects = cluster.objects(target.kind, target.namespace);
+    let objects = watcher::watch_object(objects, target.name);
+    let interrupts = followed
+        .cancels
+        .then(|| signal(SignalKind::interrupt()))
+        .transpose()
+        .map_err(|e| ClusterError::Other(format!("cannot listen for Ctrl-C: {e}")))?;
+    let mut telling = Telling::default();
+    if let Some(past) = &followed.since.past {
+        telling.past(&Status::of(past)?.parts());
+    }
+    let mut following = Following {
+        followed,
+        terminal,
+        objects: objects.backoff(Patient::default()).boxed(),
+        pods: Pods::new(cluster, *target, followed.look),
+        telling,
+        latest: None,
+        over: None,
+        interrupts,
+        stops: 0,
+        lost: false,
+        quiet_since: Instant::now(),
+        hinted: false,
+        waits: String::new(),
+    };
+    let end = following.run().await;
+    following.terminal.set_status(String::new());
+    following.terminal.flush();
+    end
+}
+
+struct Following<'a, 'b> {
+    followed: &'a Followed<'a>,
+    terminal: &'b mut Terminal,
+    objects: BoxStream<'static, watcher::Result<Option<Object>>>,
+    pods: Pods,
+    telling: Telling,
+    /// The object as it was seen last.
+    latest: Option<(Object, Standing)>,
+    /// The end, while logs are still read.
+    over: Option<Over>,
+    interrupts: Option<Signal>,
+    stops: u32,
+    /// The connection is known to be lost.
+    lost: bool,
+    /// When something happened last.
+    quiet_since: Instant,
+    hinted: bool,
+    /// What it was said to wait for.
+    waits: String,
+}
+
+impl Following<'_, '_> {
+    async fn run(&mut self) -> Result<Option<Over>, ClusterError> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                object = self.objects.next() => self.object(object.unwrap_or(Ok(None)))?,
+                happened = self.pods.next() => self.pods(happened),
+                () = interrupt(&mut self.interrupts) => {
+                    self.stops += 1;
+                    if self.stops > 1 {
+                        return Ok(None);
+                    }
+                    self.cancel().await;
+                }
+                _ = tick.tick() => self.hint(),
+            }
+            if self.is_shown()
+                && let Some(over) = self.over.take()
+            {
+                return Ok(Some(over));
+            }
+            self.show_line();
+            self.terminal.flush();
+        }
+    }
+
+    fn object(&mut self, object: watcher::Result<Option<Object>>) -> Result<(), ClusterError> {
+        let target = self.followed.target;
+        let object = match object {
+            Ok(object) => object,
+            Err(e) => return self.trouble(e),
+        };
+        if std::mem::take(&mut self.lost) {
+            warn(self.terminal, "connected again");
+        }
+        let Some(object) = object else {
+            // Its time to live was short: how it ended is known.
+            return match (&self.over, &self.latest) {
+                (Some(_), _) => Ok(()),
+                (None, None) => Err(missing(self.followed.cluster, target)),
+                (None, Some(_)) => Err(ClusterError::Other(format!(
+                    "{} {} was deleted, and its pods and logs with it",
+                    target.kind, target.name
+                ))),
+            };
+        };
+        self.quiet_since = Instant::now();
+        let standing = Standing::of(&object).map_err(|source| ClusterError::Status {
+            kind: target.kind,
+            name: target.name.to_owned(),
+            source,
+        })?;
+        if self.over.is_none() {
+            self.take(&object, &standing)?;
+        }
+        self.latest = Some((object, standing));
+        Ok(())
+    }
+
+    fn take(&mut self, object: &Object, standing: &Standing) -> Result<(), ClusterError> {
+        let since = &self.followed.since;
+        if standing.phase == "Scheduled" {
+            let name = object.name();
+            return Err(ClusterError::Other(format!(
+                "{} {name} has a schedule: its runs are objects of their own, which `baton list -l \
+                 baton.dev/schedule={name}` shows",
+                object.kind()
+            )));
+        }
+        let refused = standing.is_over() && standing.reason == "Invalid";
+        if standing.run <= since.run && !(refused && standing.is_over_for(object)) {
+            return self.not_again(object, standing);
+        }
+        let status = Status::of(object)?;
+        let parts = status.parts();
+        let tasks = task_nodes(&object.spec);
+        for part in &parts {
+            self.pods.make_room(&part.label);
+        }
+        for news in self.telling.news(&parts) {
+            self.tell(news, &tasks);
+        }
+        self.tell_waits(&status);
+        if standing.is_over_for(object) {
+            self.over = Some(Over {
+                object: object.clone(),
+                status,
+            });
+        }
+        Ok(())
+    }
+
+    /// A re-run that was asked for, and that there is none of.
+    fn not_again(&self, object: &Object, standing: &Standing) -> Result<(), ClusterError> {
+        let asked = self.followed.since.rerun.as_deref();
+        let taken = object.status.as_ref().and_then(|s| s.get("rerun"));
+        let is_taken = asked.is_some() && taken.and_then(Value::as_str) == asked;
+        if !is_taken || !standing.is_over() {
+            return Ok(());
+        }
+        let conditions = object.status.as_ref().and_then(|s| s.get("conditions"));
+        let conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+        let field = |c: &Value, name: &str| Some(c.get(name)?.as_str()?.to_owned());
+        let refused = conditions
+            .filter(|c| field(c, "reason").as_deref() == Some("RerunRefused"))
+            .find_map(|c| field(c, "message"));
+        let (kind, name) = (object.kind(), object.name());
+        Err(ClusterError::Other(match refused {
+            Some(message) => format!("{kind} {name}: {message}"),
+            None => format!(
+                "{kind} {name} has nothing to run again: nothing of it failed; `baton rerun --all \
+                 {kind}/{name}` runs everything again"
+            ),
+        }))
+    }
+
+    fn tell(&mut self, news: News, tasks: &[String]) {
+        match news {
+            News::Started {
+                label,
+                child,
+                attempt,
+            } => {
+                let only = self.followed.only;
+                if only.is_empty() || only.iter().any(|name| is_of(&label, name)) {
+                    let is_task = tasks.iter().any(|name| is_of(&label, name));
+                    self.pods.want(&child, &label, is_task);
+                }
+                if !self.followed.look.quiet {
+                    let said = match attempt {
+                        1 => format!("started: {child}"),
+                        n => format!("started again (attempt {n}): {child}"),
+                    };
+                    self.say(&label, "▶", FAINT, &said);
+                }
+            }
+            News::Ended(part) => {
+                let (mark, style, word) = match part.state {
+                    State::Succeeded => ("✔", GREEN, "succeeded"),
+                    State::Failed => ("✘", RED, "failed"),
+                    State::Cancelled => ("✘", YELLOW, "cancelled"),
+                    State::Skipped | State::Waiting | State::Running => ("○", FAINT, "skipped"),
+                };
+                if self.followed.look.quiet && part.state != State::Failed {
+                    return;
+                }
+                let mut said = word.to_owned();
+                if let Some(ran) = part.ran {
+                    said.push_str(&format!(" after {}", span(ran)));
+                }
+                if !part.why.is_empty() && part.why != "Completed" {
+                    said.push_str(&format!(": {}", part.why));
+                }
+                self.say(&part.label, mark, style, &said);
+            }
+        }
+    }
+
+    fn say(&mut self, label: &str, mark: &str, style: crate::show::style::Style, said: &str) {
+        let name = self.pods.aligned(label);
+        let palette = self.followed.look.baton;
+        let mark = palette.paint(style, mark);
+        let said = palette.paint(FAINT, one_line(said));
+        let line = format!("{name} {mark} {said}\n");
+        self.terminal.put(To::Baton, line.as_bytes());
+    }
+
+    /// Tells what it waits for that somebody has to do.
+    fn tell_waits(&mut self, status: &Status) {
+        let conditions = match status {
+            Status::Flow(status) => &status.conditions,
+            Status::Daemon(status) => &status.conditions,
+        };
+        let waits = conditions
+            .iter()
+            .filter(|c| {
+                c.status == "False" && matches!(c.kind.as_str(), "Progressing" | "Accepted")
+            })
+            .map(|c| format!("{}: {}", c.reason, one_line(&c.message)));
+        let waits: Vec<_> = waits.collect();
+        let waits = waits.join("; ");
+        if waits != self.waits && !waits.is_empty() {
+            warn(self.terminal, &waits);
+        }
+        self.waits = waits;
+    }
+
+    fn pods(&mut self, happened: Happened) {
+        match happened {
+            // The object's own watch tells of trouble.
+            Happened::Pod(event) => {
+                if let Ok(event) = *event {
+                    self.pods.pod(event);
+                    self.quiet_since = Instant::now();
+                }
+            }
+            Happened::Piece(number, piece) => {
+                self.pods.piece(number, piece, self.terminal);
+                self.quiet_since = Instant::now();
+            }
+        }
+    }
+
+    /// Whether everything that there is to show was shown.
+    fn is_shown(&self) -> bool {
+        let quiet = self.quiet_since.elapsed();
+        match self.pods.is_drained() {
+            true => self.pods.are_all_seen() || quiet > PODS_PATIENCE,
+            false => self.over.is_some() && quiet > LOGS_PATIENCE,
+        }
+    }
+
+    fn show_line(&mut self) {
+        if !self.terminal.is_live() {
+            return;
+        }
+        let Some((object, standing)) = &self.latest else {
+            return;
+        };
+        let mut parts = vec![standing.word(object)];
+        if !standing.progress.is_empty() {
+            parts.push(format!("{} over", standing.progress));
+        }
+        let line = format!("{} {}: {}", object.kind(), object.name(), parts.join(" · "));
+        let line = self.terminal.baton.paint(FAINT, line).to_string();
+        self.terminal.set_status(line);
+    }
+
+    /// Tells what may be wrong where nothing happens.
+    fn hint(&mut self) {
+        let idle = matches!(&self.latest, Some((object, _)) if object.status.is_none());
+        let idle = idle && self.quiet_since.elapsed() > PATIENCE;
+        if idle && !self.lost && !std::mem::replace(&mut self.hinted, true) {
+            let Target { kind, name, .. } = self.followed.target;
+            let said = format!(
+                "nothing has taken {kind} {name} up yet; does the coordinator run? \
+                 `kubectl get deployment -A -l app.kubernetes.io/name=baton` tells"
+            );
+            warn(self.terminal, &said);
+        }
+    }
+
+    async fn cancel(&mut self) {
+        let Target { kind, name, .. } = self.followed.target;
+        let said = match cancel(self.followed.cluster, self.followed.target).await {
+            Ok(_) => format!(
+                "cancelling {kind} {name}: what runs gets its grace; Ctrl-C once more leaves it to itself"
+            ),
+            Err(e) => format!("{e}\nCtrl-C once more leaves it running"),
+        };
+        for line in said.lines() {
+            warn(self.terminal, line);
+        }
+    }
+
+    fn trouble(&mut self, error: watcher::Error) -> Result<(), ClusterError> {
+        let (watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e)) = error
+        else {
+            // What the watcher mends by itself: a version that is too old, an event cut off.
+            return Ok(());
+        };
+        let Target { kind, name, .. } = self.followed.target;
+        if self.latest.is_none() || is_final(&e) {
+            let doing = format!("follow {kind} {name}");
+            return Err(self.followed.cluster.cannot(doing)(e));
+        }
+        if !std::mem::replace(&mut self.lost, true) {
+            let place = &self.followed.cluster.place;
+            let said = format!(
+                "{place} does not answer: {}; the {kind} goes on without, and this waits",
+                cause(&e)
+            );
+            warn(self.terminal, &said);
+        }
+        Ok(())
+    }
+}
+
+async fn interrupt(interrupts: &mut Option<Signal>) {
+    if let Some(signal) = interrupts
+        && signal.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::child::Told;
 use super::draw::conditions;
 use super::layout::Layout;
-use super::screen::why;
+use super::screen::{look, why};
 use super::story::{FlowStory, ran};
 use crate::{job, report, show};
 
@@ -151,18 +151,24 @@ fn nodes(story: &FlowStory) -> Option<report::Graph> {
     Some(report::Graph { nodes, parts })
 }
 
-fn node(node: &FlowNodeStatus, mut words: Vec<String>) -> report::GraphNode {
+fn node(node: &FlowNodeStatus, conditions: Vec<String>) -> report::GraphNode {
     use report::NodeLook::{Bad, Good, Idle, Stopped};
-    let jobs = node.jobs.len();
-    words.push(format!("{:?}", node.state));
-    if jobs > 1 {
-        words.push(format!("{jobs} Jobs"));
+    let mut facts: Vec<String> = Vec::new();
+    if node.jobs.len() > 1 {
+        facts.push(format!("{} Jobs", node.jobs.len()));
     }
-    words.extend(ran(node));
+    facts.extend(ran(node));
     let attempts = node.jobs.iter().map(|j| j.attempts).max().unwrap_or(0);
     if attempts > 1 {
-        words.push(format!("{attempts} attempts"));
+        facts.push(format!("{attempts} attempts"));
     }
+    let (mark, _, word) = look(node.state);
+    let words = [vec![format!("{:?}", node.state)], facts.clone()].concat();
+    let first = match node.state {
+        NodePhase::Succeeded if !facts.is_empty() => format!("{mark} {}", facts.remove(0)),
+        _ => format!("{mark} {word}"),
+    };
+    let brief = [vec![first], facts, conditions.clone()].concat();
     report::GraphNode {
         name: node.name.clone(),
         look: match node.state {
@@ -171,7 +177,8 @@ fn node(node: &FlowNodeStatus, mut words: Vec<String>) -> report::GraphNode {
             NodePhase::Cancelled => Stopped,
             NodePhase::Waiting | NodePhase::Running | NodePhase::Skipped => Idle,
         },
-        words: words.join(" · "),
+        words: [words, conditions].concat().join(" · "),
+        brief: brief.join(" · "),
         why: why(node),
         started_at: node.started_at,
         finished_at: node.finished_at,

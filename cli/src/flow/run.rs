@@ -8,7 +8,7 @@ use std::thread::Scope;
 use std::time::{Duration, SystemTime};
 
 use baton_api::flow::{Flow, JobFlow};
-use baton_api::flow_status::{JobFlowStatus, MAX_NODE_MESSAGE};
+use baton_api::flow_status::{JobFlowStatus, MAX_FLOW_JOBS, MAX_NODE_MESSAGE};
 use baton_flow::{
     Action, Attempt, Begin, Cause, Graph, InstanceId, NodePhase, Seen, SkipReason, State,
     StopReason, actions, fold,
@@ -280,7 +280,7 @@ impl<'a> Run<'a> {
         rules.cancelled |= self.cancelled;
         rules.max_parallel = Some(rules.max_parallel.unwrap_or(MAX_AT_ONCE).min(MAX_AT_ONCE));
         let results = |node: &str, step: &str, name: &str| self.result(node, step, name);
-        let mut begin = |_: &State, place: usize| {
+        let mut begin = |state: &State, place: usize| {
             let Some(node) = self.flow.spec.node(place) else {
                 return Begin::Skip;
             };
@@ -288,11 +288,19 @@ impl<'a> Run<'a> {
             let Begin::Run(count) = begin else {
                 return begin;
             };
-            let ids = (0..count).map(|index| InstanceId { node: place, index });
-            let mut made = ids.map(|id| self.maker.make(id, 1, &results));
-            match made.find_map(Result::err) {
-                Some(why) => Begin::Fail(why),
-                None => begin,
+            let others: usize = state.nodes.iter().map(|n| n.instances.len()).sum();
+            if others.saturating_add(count) > MAX_FLOW_JOBS {
+                return Begin::Fail(format!(
+                    "its {count} Jobs are more than the {MAX_FLOW_JOBS} that a whole flow can have"
+                ));
+            }
+            let first = InstanceId {
+                node: place,
+                index: 0,
+            };
+            match self.maker.make(first, 1, &results) {
+                Err(why) if count > 0 => Begin::Fail(why),
+                _ => begin,
             }
         };
         let seen = |id, attempt| self.see(id, attempt);

@@ -51,6 +51,8 @@ pub struct GraphNode {
     pub look: NodeLook,
     /// How it ended, in a few words.
     pub words: String,
+    /// The same where there is little room.
+    pub brief: String,
     /// Why, where that is to be told.
     pub why: String,
     /// When its first Job was let go.

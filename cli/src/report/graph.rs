@@ -68,7 +68,7 @@ fn part(graph: &Graph, layout: &Layout, top: usize, drawn: &mut Drawn) {
     for layer in &layout.layers {
         let cells = layer.iter().filter_map(|c| layout.cells.get(*c));
         let nodes = cells.filter_map(|c| graph.nodes.get(c.node?));
-        let chars = nodes.map(|n| width(&n.name).max(narrow(width(&n.words))));
+        let chars = nodes.map(|n| width(&n.name).max(narrow(width(&n.brief))));
         let chars = chars.max().unwrap_or(0).clamp(CHARS.0, CHARS.1);
         let wide = chars * CHAR + 30;
         places.push((left, wide));
@@ -117,7 +117,7 @@ fn node_box(node: &GraphNode, x: usize, y: usize, width: usize) -> NodeBox {
         width,
         height: NODE_HEIGHT,
         name: fit(&node.name, chars),
-        words: fit(&node.words, wide(chars)),
+        words: fit(&node.brief, wide(chars)),
         title,
         class: node.look.name(),
     }

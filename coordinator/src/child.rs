@@ -16,7 +16,7 @@ use kube::api::{
 };
 use kube::runtime::events::{Event, EventType, Recorder};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 /// The field manager of everything that is written.
@@ -37,7 +37,7 @@ pub trait Kind: Debug + Clone + Default + Send + Sync + 'static {
 
 /// An object of one of Baton's kinds, with its spec and status as they were written: anything may be in
 /// them.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(bound = "")]
 pub struct Object<K: Kind> {
     /// Its name, namespace, UID and so on.
@@ -46,10 +46,35 @@ pub struct Object<K: Kind> {
     #[serde(default)]
     pub spec: Value,
     /// Its status.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[serde(default)]
     pub status: Value,
     #[serde(skip)]
     kind: PhantomData<K>,
+}
+
+impl<K: Kind> Serialize for Object<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = Written {
+            api_version: baton_api::flow::API_VERSION,
+            kind: K::KIND,
+            metadata: &self.metadata,
+            spec: &self.spec,
+            status: &self.status,
+        };
+        written.serialize(serializer)
+    }
+}
+
+/// An object as the API server takes it: one that is made has to say its kind.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Written<'a> {
+    pub(crate) api_version: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) metadata: &'a ObjectMeta,
+    pub(crate) spec: &'a Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub(crate) status: &'a Value,
 }
 
 impl<K: Kind> Resource for Object<K> {
@@ -419,6 +444,19 @@ mod tests {
         let to = json!({ "nodes": {"over": ["a"]}, "run": 1 });
         let patch = json!({ "nodes": {"running": null, "over": ["a"]} });
         assert_eq!(difference(&from, &to), patch);
+    }
+
+    #[test]
+    fn what_is_made_says_its_kind() {
+        let read = json!({"metadata": {"name": "a"}, "spec": {"steps": []}});
+        let task: crate::task::object::TaskObject = serde_json::from_value(read.clone()).unwrap();
+        let flow: crate::flow::object::JobFlowObject = serde_json::from_value(read).unwrap();
+        let of = |kind: &str| {
+            json!({"apiVersion": "baton.dev/v1alpha1", "kind": kind,
+                   "metadata": {"name": "a"}, "spec": {"steps": []}})
+        };
+        assert_eq!(serde_json::to_value(task).unwrap(), of("Task"));
+        assert_eq!(serde_json::to_value(flow).unwrap(), of("JobFlow"));
     }
 
     #[test]

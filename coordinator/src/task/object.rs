@@ -10,12 +10,14 @@ use baton_pod::names::RERUN_ANNOTATION;
 use baton_protocol::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::ObjectMeta;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::child::Written;
+
 /// A Task, with its spec and status as they were written: anything may be in them.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct TaskObject {
     /// Its name, namespace, UID and so on.
     pub metadata: ObjectMeta,
@@ -23,8 +25,21 @@ pub struct TaskObject {
     #[serde(default)]
     pub spec: Value,
     /// Its status.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[serde(default)]
     pub status: Value,
+}
+
+impl Serialize for TaskObject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = Written {
+            api_version: baton_api::task::API_VERSION,
+            kind: "Task",
+            metadata: &self.metadata,
+            spec: &self.spec,
+            status: &self.status,
+        };
+        written.serialize(serializer)
+    }
 }
 
 impl kube::Resource for TaskObject {

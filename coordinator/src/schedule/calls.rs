@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use baton_protocol::Timestamp;
 use kube::Client;
-use kube::api::Api;
+use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::events::Recorder;
 
 use super::object::{Run, Template, TemplateStatus, Thin, run_name, run_of};
 use super::present::short;
 use crate::child::{self, Create, Kind, Note, Object, Write};
+use crate::text::cut;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest answer of the API server that is kept, in characters.
+const MAX_WHY: usize = 500;
 
 /// The next thing to do about a template. After each it is looked at again.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl Caller {
         let of_start = matches!(op, Op::Start { .. });
         let failed = |why: String| Done::Failed {
             of_start,
-            why: format!("{what}: {why}"),
+            why: cut(&format!("{what}: {why}"), MAX_WHY),
         };
         match tokio::time::timeout(PATIENCE, self.attempt::<K>(template, op)).await {
             Ok(Ok(done)) => done,
@@ -85,7 +88,7 @@ impl Caller {
         let objects: Api<Object<K>> = Api::namespaced(self.client.clone(), &template.namespace);
         let thin: Api<Thin<K>> = Api::namespaced(self.client.clone(), &template.namespace);
         match op {
-            Op::Start { stop, due } => start(&objects, template, stop, due).await,
+            Op::Start { stop, due } => self.start(&objects, template, stop, due).await,
             Op::Write(status) => {
                 let durable = &template.status;
                 let wrote = child::write_status(&thin, &template.reference, durable, &*status);
@@ -104,39 +107,43 @@ impl Caller {
             }
         }
     }
+
+    /// The run is made of the template as it is now: its spec is not kept here.
+    async fn start<K: Kind>(
+        &self,
+        objects: &Api<Object<K>>,
+        template: &Template,
+        stop: Vec<Target>,
+        due: Timestamp,
+    ) -> Result<Done, kube::Error> {
+        let whole = match objects.get_opt(&template.name).await? {
+            Some(whole) if whole.metadata.uid.as_deref() == Some(&template.uid) => whole,
+            _ => return Ok(Done::Gone),
+        };
+        // It may be suspended by now, or another time may be due.
+        if whole.metadata.generation != template.generation {
+            return Ok(is_now(Template::answered(Thin::of(whole))));
+        }
+        for run in &stop {
+            child::delete(objects, &run.name, &run.uid).await?;
+        }
+        let kind = ApiResource::erase::<Object<K>>(&());
+        let runs: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &template.namespace, &kind);
+        Ok(match child::create(&runs, &run_of(&whole, due)).await? {
+            Create::Taken(name) => Done::Taken { name, due },
+            Create::Done(run) => match Run::answered(&run.metadata) {
+                Some(run) => Done::Started(Box::new(run), stop),
+                // Somebody took its label or owner from it: it is not ours.
+                None => Done::Taken {
+                    name: run_name(&template.name, due),
+                    due,
+                },
+            },
+        })
+    }
 }
 
 fn is_now(template: Option<Template>) -> Done {
     template.map_or(Done::Gone, |t| Done::Template(Box::new(t)))
-}
-
-/// The run is made of the template as it is now: its spec is not kept here.
-async fn start<K: Kind>(
-    objects: &Api<Object<K>>,
-    template: &Template,
-    stop: Vec<Target>,
-    due: Timestamp,
-) -> Result<Done, kube::Error> {
-    let whole = match objects.get_opt(&template.name).await? {
-        Some(whole) if whole.metadata.uid.as_deref() == Some(&template.uid) => whole,
-        _ => return Ok(Done::Gone),
-    };
-    // It may be suspended by now, or another time may be due.
-    if whole.metadata.generation != template.generation {
-        return Ok(is_now(Template::answered(Thin::of(whole))));
-    }
-    for run in &stop {
-        child::delete(objects, &run.name, &run.uid).await?;
-    }
-    Ok(match child::create(objects, &run_of(&whole, due)).await? {
-        Create::Taken(name) => Done::Taken { name, due },
-        Create::Done(run) => match Run::answered(&run) {
-            Some(run) => Done::Started(Box::new(run), stop),
-            // Somebody took its label or owner from it: it is not ours.
-            None => Done::Taken {
-                name: run_name(&template.name, due),
-                due,
-            },
-        },
-    })
 }

@@ -225,7 +225,7 @@ mod tests {
     fn run(due: &str, phase: &str) -> Run {
         let mut run = run_of(&object(json!({"cron": "* * * * *"})), at(due));
         run.metadata.uid = Some(format!("r-{due}"));
-        let mut run = Run::answered(&run).unwrap();
+        let mut run = Run::answered(&run.metadata).unwrap();
         run.phase = phase.to_owned();
         run.run.state = match phase {
             "Succeeded" => RunState::Succeeded,

@@ -14,10 +14,11 @@ use futures::stream::SelectAll;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::core::{DynamicObject, TypeMeta};
 use kube::runtime::watcher::Config;
 use kube::{Client, Resource};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::child::{self, Kind, Object};
 use crate::watching::{Changes, api, changes, spaces};
@@ -293,8 +294,8 @@ impl Run {
     }
 
     /// Takes the answer to a call.
-    pub(super) fn answered<K: Kind>(object: &Object<K>) -> Option<Run> {
-        Run::read(&object.metadata, &ThinStatus::default())
+    pub(super) fn answered(meta: &ObjectMeta) -> Option<Run> {
+        Run::read(meta, &ThinStatus::default())
     }
 }
 
@@ -317,7 +318,7 @@ pub(super) fn run_name(template: &str, due: Timestamp) -> String {
 }
 
 /// The run of a template: the same, but for its schedule.
-pub(super) fn run_of<K: Kind>(template: &Object<K>, due: Timestamp) -> Object<K> {
+pub(super) fn run_of<K: Kind>(template: &Object<K>, due: Timestamp) -> DynamicObject {
     let meta = &template.metadata;
     let name = meta.name.clone().unwrap_or_default();
     let mut labels = meta.labels.clone().unwrap_or_default();
@@ -332,8 +333,7 @@ pub(super) fn run_of<K: Kind>(template: &Object<K>, due: Timestamp) -> Object<K>
     if let Value::Object(fields) = &mut spec {
         fields.remove("schedule");
     }
-    let mut run = Object::<K>::default();
-    run.metadata = ObjectMeta {
+    let metadata = ObjectMeta {
         name: Some(run_name(&name, due)),
         namespace: meta.namespace.clone(),
         labels: Some(labels),
@@ -348,8 +348,14 @@ pub(super) fn run_of<K: Kind>(template: &Object<K>, due: Timestamp) -> Object<K>
         }]),
         ..ObjectMeta::default()
     };
-    run.spec = spec;
-    run
+    DynamicObject {
+        types: Some(TypeMeta {
+            api_version: API_VERSION.to_owned(),
+            kind: K::KIND.to_owned(),
+        }),
+        metadata,
+        data: json!({ "spec": spec }),
+    }
 }
 
 /// One watch: the namespace it is limited to.
@@ -378,7 +384,6 @@ pub(super) fn watch<K: Kind>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn at(minute: u64) -> Timestamp {
         Timestamp(std::time::UNIX_EPOCH + std::time::Duration::from_secs(minute * 60))
@@ -407,6 +412,7 @@ mod tests {
         assert_eq!(
             serde_json::to_value(&run).unwrap(),
             json!({
+                "apiVersion": "baton.dev/v1alpha1", "kind": "Task",
                 "metadata": {
                     "name": "nightly-29000000", "namespace": "n",
                     "labels": {

@@ -13,6 +13,8 @@ type Labels = BTreeMap<String, String>;
 pub struct Cluster {
     nodes: HashMap<String, NodeView>,
     drivers: BTreeSet<String>,
+    /// When each node got its driver last, as a number among all such times.
+    arrivals: HashMap<String, u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -47,7 +49,10 @@ impl Cluster {
             return;
         };
         if node.spec.drivers.iter().any(|d| d.name == DRIVER) {
-            self.drivers.insert(name.clone());
+            if self.drivers.insert(name.clone()) {
+                let last = self.arrivals.values().max().copied().unwrap_or(0);
+                self.arrivals.insert(name.clone(), last.saturating_add(1));
+            }
         } else {
             self.drivers.remove(name);
         }
@@ -81,6 +86,11 @@ impl Cluster {
     /// Whether a node carries the agent's volume.
     pub fn has_driver(&self, node: &str) -> bool {
         self.drivers.contains(node)
+    }
+
+    /// A number that is another one each time that a node got the agent's volume; 0 if it never did.
+    pub fn arrivals(&self, node: &str) -> u64 {
+        self.arrivals.get(node).copied().unwrap_or(0)
     }
 
     /// Whether a pod may land on a node that carries the agent's volume: one that is ready and

@@ -12,9 +12,9 @@ use k8s_openapi::api::core::v1::Pod;
 use super::fold;
 use super::runs::INVALID;
 use crate::child::Note;
-pub(super) use crate::trouble::later;
-use crate::trouble::Trouble;
 use crate::text::cut;
+use crate::trouble::Trouble;
+pub(super) use crate::trouble::later;
 
 /// Longest answer of the API server that is kept, in characters.
 const MAX_ERROR: usize = 1000;
@@ -32,6 +32,12 @@ pub struct Memory {
     pub(super) last: Option<Arc<Pod>>,
     /// UIDs of the pods that this controller told to go.
     pub(super) deleted: Option<String>,
+    /// UID of the pod that is gone, if `last` is what it was then.
+    pub(super) gone: Option<String>,
+    /// UID of the pod that was ended for want of the agent on its node.
+    pub(super) misplaced: Option<String>,
+    /// How often the pod's node had got the agent when the pod came there; see `plan::misplaced`.
+    pub(super) arrivals: Option<u64>,
     /// UID of the pod that was asked to cancel, or has the annotation.
     pub(super) cancel_asked: Option<String>,
     /// What keeps a pod from being made, or a call from succeeding.
@@ -125,6 +131,9 @@ impl Memory {
     pub(super) fn forget_pod(&mut self) {
         self.driven = None;
         self.last = None;
+        self.gone = None;
+        self.misplaced = None;
+        self.arrivals = None;
         self.cancel_asked = None;
         self.trouble = Trouble::default();
         self.since.retain(|what, _| *what == Waiting::Dirty);
@@ -159,6 +168,16 @@ impl Memory {
     pub(super) fn made(&mut self, pod: &Pod) {
         super::plan::set_pod(&mut self.status, pod);
         self.went_well();
+    }
+
+    /// A pod is gone, and this is what it was last.
+    pub(super) fn saw_last(&mut self, pod: Arc<Pod>) {
+        let uid = &pod.metadata.uid;
+        let known = self.status.pod.as_ref().map(|p| &p.uid);
+        if uid.is_some() && uid.as_ref() == known {
+            self.gone.clone_from(uid);
+            self.last = Some(pod);
+        }
     }
 
     /// A call went well.

@@ -29,6 +29,7 @@ use crate::child::Note;
 mod alive;
 mod ending;
 mod making;
+mod misplaced;
 mod writing;
 
 /// What is there.

@@ -111,6 +111,16 @@ impl Controller {
         }
     }
 
+    /// Its owner's run may go on or not, by what the pod was in the end.
+    fn saw_last(&mut self, pod: Arc<Pod>) {
+        if let Some(owner) = owner(&pod)
+            && let Some(entry) = self.tasks.get_mut(&owner)
+        {
+            entry.memory.saw_last(pod);
+            self.enqueue(owner);
+        }
+    }
+
     fn gone(&mut self, thing: Thing) {
         match thing {
             Thing::Task(task) => {
@@ -118,7 +128,10 @@ impl Controller {
                     self.drop_task(uid);
                 }
             }
-            Thing::Pod(pod) => self.lost_pod(&pod),
+            Thing::Pod(pod) => {
+                self.lost_pod(&pod);
+                self.saw_last(pod);
+            }
             Thing::Node(node) => {
                 self.cluster
                     .drop_node(&node.metadata.name.unwrap_or_default());

@@ -3,21 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_api::status::{Carrier, PodStatusRef};
+use baton_api::status::Carrier;
 use baton_pod::names::CANCEL_ANNOTATION;
-use baton_pod::{Ordered, PodFacts, PodLoss, plan_of};
+use baton_pod::{Ordered, PodLoss, plan_of};
 use baton_protocol::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::ending::loss;
-use super::making::LOST_AFTER;
-use super::{Known, Memory, Next, Op, Seen, annotate, delete};
+use super::making::{self, LOST_AFTER};
+use super::{Known, Memory, Next, Op, Seen, annotate, delete, misplaced};
 use crate::task::fold;
 use crate::task::memory::{Waiting, later};
 use crate::task::runs;
 
-/// How long a pod waits on a node without the agent's volume before it is replaced.
-const MISPLACED_AFTER: Duration = Duration::from_secs(10);
 /// How long the agent has to tell the end of a pod that is over.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// How long the agent has to tell the end of a pod that is gone.
@@ -50,7 +48,7 @@ pub(super) fn alive(
         } else if at > now {
             next.wake_at(at);
         }
-        return None;
+        return misplaced::stuck(memory, known, deleting, now, next);
     }
     if seen.task.cancel
         && let Some(op) = cancel(memory, known, now, next)
@@ -60,7 +58,7 @@ pub(super) fn alive(
     if memory.status.phase.is_over() {
         return None;
     }
-    misplaced(memory, seen, known, now, next)
+    misplaced::end(memory, seen, known, now, next)
 }
 
 /// The pod is over: its agent tells the end, or else the pod's status does.
@@ -135,41 +133,6 @@ pub(super) fn grace(pod: &Pod) -> Duration {
     Duration::from_secs(seconds.and_then(|s| s.try_into().ok()).unwrap_or(30))
 }
 
-/// Replaces a pod that waits for the agent's volume on a node without the agent: none of its
-/// containers can have started.
-fn misplaced(
-    memory: &mut Memory,
-    seen: &Seen<'_>,
-    known: &Known,
-    now: Timestamp,
-    next: &mut Next,
-) -> Option<Op> {
-    let facts: &PodFacts = &known.facts;
-    let reference = memory.status.pod.clone()?;
-    let node = facts
-        .node
-        .clone()
-        .filter(|n| !seen.cluster.has_driver(n))
-        .filter(|_| reference.carrier == Carrier::Volume && !facts.has_begun());
-    let Some(node) = node else {
-        memory.over(Waiting::Misplaced);
-        return None;
-    };
-    let at = later(memory.since(Waiting::Misplaced, now), MISPLACED_AFTER);
-    if at > now {
-        next.wake_at(at);
-        return None;
-    }
-    memory.over(Waiting::Misplaced);
-    memory.status.pod = Some(PodStatusRef {
-        uid: String::new(),
-        node,
-        carrier: Carrier::DownwardAPI,
-        name: reference.name,
-    });
-    Some(delete(memory, &known.pod, Some(0)))
-}
-
 /// The pod is gone, and the run was not over.
 pub(super) fn gone(
     memory: &mut Memory,
@@ -177,6 +140,9 @@ pub(super) fn gone(
     now: Timestamp,
     next: &mut Next,
 ) -> Option<Op> {
+    if !seen.task.cancel && misplaced::replace(memory) {
+        return making::make(memory, seen, now, next);
+    }
     let last = memory.last.clone();
     if let Some((_, mut ordered)) = memory.driven.take()
         && let Some(last) = &last

@@ -157,6 +157,7 @@ impl World {
                 let phase = pod.status.as_ref().and_then(|s| s.phase.clone());
                 let over = matches!(phase.as_deref(), Some("Succeeded" | "Failed"));
                 if over || grace == Some(0) || pod.spec.as_ref().unwrap().node_name.is_none() {
+                    self.memory.saw_last(pod.clone());
                     self.pods.remove(&name);
                 } else {
                     let at = later(self.now, Duration::from_secs(15));
@@ -395,9 +396,7 @@ impl World {
                     pod.metadata.deletion_timestamp.get_or_insert(at.clone());
                 });
             }
-            Happens::PodGone => self
-                .pods
-                .retain(|_, p| p.metadata.deletion_timestamp.is_none()),
+            Happens::PodGone => self.gone(),
             Happens::Evict => self.edit_all(|pod| {
                 let mut evicted = status("Failed", &[]);
                 evicted.reason = Some("Evicted".into());
@@ -409,6 +408,15 @@ impl World {
             Happens::Pass(seconds) => return self.pass(seconds),
         }
         self.work();
+    }
+
+    /// Pods that are to go are gone, and the watch tells.
+    fn gone(&mut self) {
+        let stays = |p: &Arc<Pod>| p.metadata.deletion_timestamp.is_none();
+        for pod in self.pods.values().filter(|p| !stays(p)) {
+            self.memory.saw_last(pod.clone());
+        }
+        self.pods.retain(|_, p| stays(p));
     }
 
     /// Whether the pod of the run is there and may do something.
@@ -425,8 +433,7 @@ impl World {
         self.refuse = false;
         self.node(true, true);
         for _ in 0..40 {
-            self.pods
-                .retain(|_, p| p.metadata.deletion_timestamp.is_none());
+            self.gone();
             self.work();
             if self.may_run() {
                 self.run(0);

@@ -200,8 +200,12 @@ fn a_pod_on_a_node_without_the_agent_is_replaced_there() {
     world.bind();
     world.node(true, false);
     world.pass(9);
-    assert_eq!(world.made.len(), 1);
+    assert!(world.only_pod().metadata.deletion_timestamp.is_none());
     world.pass(3);
+    assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+    world.pass(10);
+    assert_eq!(world.made.len(), 1, "it may run yet");
+    world.happen(Happens::PodGone);
     assert_eq!(world.made.len(), 2);
     let pod = world.only_pod();
     assert!(pod.spec.as_ref().unwrap().init_containers.is_some());
@@ -211,6 +215,45 @@ fn a_pod_on_a_node_without_the_agent_is_replaced_there() {
         world.memory.status.pod.as_ref().unwrap().carrier,
         Carrier::DownwardAPI
     );
+}
+
+#[test]
+fn a_pod_whose_node_had_the_agent_waits_longer_for_it() {
+    let mut world = World::new(spec(1));
+    world.work();
+    world.bind();
+    world.node(true, false);
+    world.work();
+    // It comes and goes, and nobody looks meanwhile.
+    world.node(true, true);
+    world.node(true, false);
+    world.pass(59);
+    assert!(world.only_pod().metadata.deletion_timestamp.is_none());
+    world.pass(3);
+    assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+    world.pass(40);
+    assert_eq!(world.made.len(), 1, "its kubelet cannot let it go");
+    world.pass(10);
+    assert_eq!(world.made.len(), 2);
+}
+
+#[test]
+fn a_pod_that_began_unnoticed_is_not_replaced() {
+    let mut world = World::new(spec(1));
+    world.work();
+    world.bind();
+    world.node(true, false);
+    world.pass(12);
+    assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+    // What its kubelet says as it goes.
+    let now = world.now;
+    let mut last = Pod::clone(world.only_pod());
+    last.status = Some(ended(&last, now));
+    world.pods.clear();
+    world.work();
+    world.memory.saw_last(Arc::new(last));
+    world.pass(30);
+    assert_eq!((world.made.len(), world.phase()), (1, TaskPhase::Failed));
 }
 
 #[test]
@@ -339,10 +382,11 @@ fn a_pod_that_was_told_to_go_is_not_taken_up_again() {
     world.pass(9);
     world.now = later(world.now, Duration::from_secs(2));
     assert!(matches!(world.next(), Some(Op::DeletePod { .. })));
-    // The watch has not told yet that it is gone.
+    // The watch has not told yet that it goes.
     world.next();
-    assert_eq!(world.memory.status.pod.as_ref().unwrap().uid, "");
+    let last = Arc::new(world.only_pod().clone());
     world.pods.clear();
+    world.memory.saw_last(last);
     world.work();
     assert_eq!(world.made.len(), 2);
 }

@@ -1,0 +1,109 @@
+//! A pod with the agent's volume on a node without the agent.
+//!
+//! It cannot start there; one that this controller orders takes its place. But first it has to be certain that
+//! it has not started: an agent that is away now may have made its volume before, and a busy kubelet tells of
+//! containers many seconds late. So the pod is ended as any other is, and replaced only if what its kubelet said
+//! last, as the pod went, shows that no container of it ever ran.
+
+use std::time::Duration;
+
+use baton_api::status::{Carrier, PodStatusRef, TaskPhase};
+use baton_pod::{PodFacts, facts, plan_of};
+use baton_protocol::Timestamp;
+
+use super::{Known, Memory, Next, Op, Seen, delete};
+use crate::task::memory::{Waiting, later};
+
+/// How long a pod waits on a node that has not had the agent since the pod came.
+const NEVER_SERVED: Duration = Duration::from_secs(10);
+/// How long it waits on one that had: agents come back.
+const SERVED: Duration = Duration::from_secs(60);
+/// How long past its time a pod that does not go is waited for: its kubelet may need the agent for it.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// Ends a pod that waits in vain.
+pub(super) fn end(
+    memory: &mut Memory,
+    seen: &Seen<'_>,
+    known: &Known,
+    now: Timestamp,
+    next: &mut Next,
+) -> Option<Op> {
+    let reference = memory.status.pod.as_ref()?;
+    let waits = reference.carrier == Carrier::Volume && !has_begun(memory, &known.facts);
+    let Some(node) = known.facts.node.as_ref().filter(|_| waits) else {
+        memory.over(Waiting::Misplaced);
+        return None;
+    };
+    let (has_driver, arrivals) = (seen.cluster.has_driver(node), seen.cluster.arrivals(node));
+    let first = *memory.arrivals.get_or_insert(match has_driver {
+        // None equals this one: it was served from the beginning.
+        true => u64::MAX,
+        false => arrivals,
+    });
+    if has_driver {
+        memory.over(Waiting::Misplaced);
+        return None;
+    }
+    let patience = match first == arrivals {
+        true => NEVER_SERVED,
+        false => SERVED,
+    };
+    let at = later(memory.since(Waiting::Misplaced, now), patience);
+    if at > now {
+        next.wake_at(at);
+        return None;
+    }
+    memory.misplaced.clone_from(&known.pod.metadata.uid);
+    Some(delete(memory, &known.pod, None))
+}
+
+/// Has a pod go at last that was ended by [`end`], did not start, and is still there.
+pub(super) fn stuck(
+    memory: &mut Memory,
+    known: &Known,
+    deleting: Timestamp,
+    now: Timestamp,
+    next: &mut Next,
+) -> Option<Op> {
+    let ended = memory.misplaced.is_some() && memory.misplaced == known.pod.metadata.uid;
+    if !ended || has_begun(memory, &known.facts) {
+        return None;
+    }
+    let at = later(deleting, STUCK);
+    if at > now {
+        next.wake_at(at);
+        return None;
+    }
+    Some(delete(memory, &known.pod, Some(0)))
+}
+
+/// Makes room for the pod that takes the place of one that is gone, if that did not start.
+pub(super) fn replace(memory: &mut Memory) -> bool {
+    let (Some(reference), Some(last)) = (&memory.status.pod, &memory.last) else {
+        return false;
+    };
+    let uid = Some(&reference.uid);
+    let ended = memory.misplaced.as_ref() == uid
+        && memory.gone.as_ref() == uid
+        && last.metadata.uid.as_ref() == uid;
+    let Some((plan, _)) = plan_of(last).ok().filter(|_| ended) else {
+        return false;
+    };
+    let facts = facts(last, &plan);
+    if has_begun(memory, &facts) {
+        return false;
+    }
+    memory.status.pod = Some(PodStatusRef {
+        uid: String::new(),
+        node: reference.node.clone(),
+        carrier: Carrier::DownwardAPI,
+        name: reference.name.clone(),
+    });
+    true
+}
+
+/// Whether the pod began, by its kubelet or its agent.
+fn has_begun(memory: &Memory, facts: &PodFacts) -> bool {
+    facts.has_begun() || memory.status.phase != TaskPhase::Pending
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_protocol::Timestamp;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::Api;
 use kube::runtime::events::Recorder;
 
 use super::object::{Run, Template, TemplateStatus, Thin, run_name, run_of};
@@ -88,7 +88,7 @@ impl Caller {
         let objects: Api<Object<K>> = Api::namespaced(self.client.clone(), &template.namespace);
         let thin: Api<Thin<K>> = Api::namespaced(self.client.clone(), &template.namespace);
         match op {
-            Op::Start { stop, due } => self.start(&objects, template, stop, due).await,
+            Op::Start { stop, due } => start(&objects, template, stop, due).await,
             Op::Write(status) => {
                 let durable = &template.status;
                 let wrote = child::write_status(&thin, &template.reference, durable, &*status);
@@ -107,41 +107,37 @@ impl Caller {
             }
         }
     }
+}
 
-    /// The run is made of the template as it is now: its spec is not kept here.
-    async fn start<K: Kind>(
-        &self,
-        objects: &Api<Object<K>>,
-        template: &Template,
-        stop: Vec<Target>,
-        due: Timestamp,
-    ) -> Result<Done, kube::Error> {
-        let whole = match objects.get_opt(&template.name).await? {
-            Some(whole) if whole.metadata.uid.as_deref() == Some(&template.uid) => whole,
-            _ => return Ok(Done::Gone),
-        };
-        // It may be suspended by now, or another time may be due.
-        if whole.metadata.generation != template.generation {
-            return Ok(is_now(Template::answered(Thin::of(whole))));
-        }
-        for run in &stop {
-            child::delete(objects, &run.name, &run.uid).await?;
-        }
-        let kind = ApiResource::erase::<Object<K>>(&());
-        let runs: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &template.namespace, &kind);
-        Ok(match child::create(&runs, &run_of(&whole, due)).await? {
-            Create::Taken(name) => Done::Taken { name, due },
-            Create::Done(run) => match Run::answered(&run.metadata) {
-                Some(run) => Done::Started(Box::new(run), stop),
-                // Somebody took its label or owner from it: it is not ours.
-                None => Done::Taken {
-                    name: run_name(&template.name, due),
-                    due,
-                },
-            },
-        })
+/// The run is made of the template as it is now: its spec is not kept here.
+async fn start<K: Kind>(
+    objects: &Api<Object<K>>,
+    template: &Template,
+    stop: Vec<Target>,
+    due: Timestamp,
+) -> Result<Done, kube::Error> {
+    let whole = match objects.get_opt(&template.name).await? {
+        Some(whole) if whole.metadata.uid.as_deref() == Some(&template.uid) => whole,
+        _ => return Ok(Done::Gone),
+    };
+    // It may be suspended by now, or another time may be due.
+    if whole.metadata.generation != template.generation {
+        return Ok(is_now(Template::answered(Thin::of(whole))));
     }
+    for run in &stop {
+        child::delete(objects, &run.name, &run.uid).await?;
+    }
+    Ok(match child::create(objects, &run_of(&whole, due)).await? {
+        Create::Taken(name) => Done::Taken { name, due },
+        Create::Done(run) => match Run::answered(&run.metadata) {
+            Some(run) => Done::Started(Box::new(run), stop),
+            // Somebody took its label or owner from it: it is not ours.
+            None => Done::Taken {
+                name: run_name(&template.name, due),
+                due,
+            },
+        },
+    })
 }
 
 fn is_now(template: Option<Template>) -> Done {

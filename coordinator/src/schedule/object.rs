@@ -14,11 +14,10 @@ use futures::stream::SelectAll;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::core::{DynamicObject, TypeMeta};
 use kube::runtime::watcher::Config;
 use kube::{Client, Resource};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::child::{self, Kind, Object};
 use crate::watching::{Changes, api, changes, spaces};
@@ -318,7 +317,7 @@ pub(super) fn run_name(template: &str, due: Timestamp) -> String {
 }
 
 /// The run of a template: the same, but for its schedule.
-pub(super) fn run_of<K: Kind>(template: &Object<K>, due: Timestamp) -> DynamicObject {
+pub(super) fn run_of<K: Kind>(template: &Object<K>, due: Timestamp) -> Object<K> {
     let meta = &template.metadata;
     let name = meta.name.clone().unwrap_or_default();
     let mut labels = meta.labels.clone().unwrap_or_default();
@@ -333,7 +332,8 @@ pub(super) fn run_of<K: Kind>(template: &Object<K>, due: Timestamp) -> DynamicOb
     if let Value::Object(fields) = &mut spec {
         fields.remove("schedule");
     }
-    let metadata = ObjectMeta {
+    let mut run = Object::<K>::default();
+    run.metadata = ObjectMeta {
         name: Some(run_name(&name, due)),
         namespace: meta.namespace.clone(),
         labels: Some(labels),
@@ -348,14 +348,8 @@ pub(super) fn run_of<K: Kind>(template: &Object<K>, due: Timestamp) -> DynamicOb
         }]),
         ..ObjectMeta::default()
     };
-    DynamicObject {
-        types: Some(TypeMeta {
-            api_version: API_VERSION.to_owned(),
-            kind: K::KIND.to_owned(),
-        }),
-        metadata,
-        data: json!({ "spec": spec }),
-    }
+    run.spec = spec;
+    run
 }
 
 /// One watch: the namespace it is limited to.
@@ -384,6 +378,7 @@ pub(super) fn watch<K: Kind>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn at(minute: u64) -> Timestamp {
         Timestamp(std::time::UNIX_EPOCH + std::time::Duration::from_secs(minute * 60))

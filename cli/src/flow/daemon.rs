@@ -55,9 +55,16 @@ pub struct DaemonStory {
 }
 
 impl DaemonStory {
-    /// The exit code: that of the Job; 1 where there was none.
+    /// The exit code: 0 where the DaemonJob succeeded, 130 where it was cancelled, 124 where its time was
+    /// up, 1 otherwise.
     pub fn exit_code(&self) -> i32 {
-        self.job.as_ref().map_or(1, JobStory::exit_code)
+        let stopped = self.status.stopped.as_ref().map(|s| s.reason);
+        match (self.status.phase, stopped) {
+            (JobFlowPhase::Succeeded, _) => 0,
+            (JobFlowPhase::Cancelled, _) => baton_steps::CANCELLED_EXIT_CODE,
+            (_, Some(StopReason::DeadlineExceeded)) => baton_protocol::exit::TIMED_OUT,
+            _ => 1,
+        }
     }
 }
 

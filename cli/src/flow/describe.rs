@@ -1,7 +1,7 @@
 //! A flow's story for programs and for the report.
 
 use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
-use baton_flow::{InstanceId, NodePhase, StopReason};
+use baton_flow::{Graph, InstanceId, NodePhase, StopReason};
 use baton_protocol::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -131,24 +131,27 @@ pub fn facts(story: &FlowStory) -> report::Facts {
         steps,
         results,
         notes,
-        graph: nodes(story),
+        graph: Some(graph(&story.graph, &story.status)),
     }
 }
 
-/// The nodes of the graph, as they are to be drawn: those of `finally` behind all others.
-fn nodes(story: &FlowStory) -> Option<report::Graph> {
-    let mut parts = Vec::new();
-    for finally in [false, true] {
-        match Layout::of(&story.graph, finally) {
-            Some(layout) => parts.push(layout),
-            None if !finally => return None,
-            None => {}
-        }
+/// A graph as it is to be drawn, by its nodes' status: the nodes of `finally` below all others. Where
+/// it is too large to be drawn, there are no pictures.
+pub fn graph(graph: &Graph, status: &JobFlowStatus) -> report::Graph {
+    let all: Option<Vec<Layout>> = [false, true]
+        .into_iter()
+        .filter(|finally| (0..graph.len()).any(|n| graph.is_finally(n) == *finally))
+        .map(|finally| Layout::of(graph, finally))
+        .collect();
+    let names = graph.nodes().iter().enumerate();
+    let nodes = names.map(|(place, n)| match status.node(&n.name) {
+        Some(status) => node(status, conditions(graph, place)),
+        None => node(&FlowNodeStatus::default(), Vec::new()),
+    });
+    report::Graph {
+        nodes: nodes.collect(),
+        parts: all.unwrap_or_default(),
     }
-    let nodes = story.status.nodes.iter().enumerate();
-    let nodes = nodes.map(|(place, n)| node(n, conditions(&story.graph, place)));
-    let nodes = nodes.collect();
-    Some(report::Graph { nodes, parts })
 }
 
 fn node(node: &FlowNodeStatus, conditions: Vec<String>) -> report::GraphNode {

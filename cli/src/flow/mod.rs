@@ -12,7 +12,7 @@ pub mod screen;
 mod story;
 
 pub use child::Told;
-pub use describe::{facts, json};
+pub use describe::{facts, graph, json};
 pub use make::Templates;
 pub use run::{FlowError, MAX_AT_ONCE, check, run};
 pub use screen::conclusion;

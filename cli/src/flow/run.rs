@@ -8,7 +8,7 @@ use std::thread::Scope;
 use std::time::{Duration, SystemTime};
 
 use baton_api::flow::{Flow, JobFlow};
-use baton_api::flow_status::{JobFlowStatus, MAX_FLOW_JOBS, MAX_NODE_MESSAGE};
+use baton_api::flow_status::{FlowResult, JobFlowStatus, MAX_FLOW_JOBS, MAX_NODE_MESSAGE};
 use baton_flow::{
     Action, Attempt, Begin, Cause, Graph, InstanceId, NodePhase, Seen, SkipReason, State,
     StopReason, actions, fold,
@@ -30,6 +30,8 @@ use crate::show::terminal::Terminal;
 /// Most Jobs and Tasks at one time, where the flow itself allows more: each takes threads and
 /// processes of this one machine.
 pub const MAX_AT_ONCE: u32 = 128;
+/// Most bytes of the results of all nodes together, as in a cluster.
+const MAX_FLOW_RESULTS_BYTES: usize = 256 << 10;
 /// How often the status line moves.
 const TICK: Duration = Duration::from_millis(200);
 /// How long entrypoints may take to end once the flow is over.
@@ -429,9 +431,25 @@ impl<'a> Run<'a> {
             .spec
             .node(id.node)
             .is_some_and(|n| n.for_each.is_some());
+        let results = ended.results();
+        let size = |all: &[FlowResult]| -> usize {
+            let one = |r: &FlowResult| r.step.len() + r.name.len() + r.value.len();
+            all.iter().map(one).sum()
+        };
+        let others = self.status.nodes.iter().enumerate();
+        let others = others.filter(|(place, _)| *place != id.node);
+        let total: usize = others.map(|(_, n)| size(&n.results)).sum();
+        let fit_in = total + size(&results) <= MAX_FLOW_RESULTS_BYTES;
         if let Some(node) = self.status.nodes.get_mut(id.node) {
-            if !is_list {
-                node.results = ended.results();
+            if !is_list && fit_in {
+                node.results = results;
+            } else if !is_list {
+                let said = format!(
+                    "results of flow {} are left out: those of all flows would be more than {MAX_FLOW_RESULTS_BYTES} bytes",
+                    node.name
+                );
+                crate::run::shown::warn(self.terminal, &said);
+                self.notes.push(said);
             }
             if let Some(job) = node.jobs.get_mut(id.index) {
                 job.message = fit(&ended.message, MAX_NODE_MESSAGE);

@@ -38,7 +38,7 @@ pub struct Facts {
 pub struct Graph {
     /// The nodes, by place.
     pub nodes: Vec<GraphNode>,
-    /// Where they go: in pictures below one another.
+    /// Where they go: in pictures below one another. None where they would be too large.
     pub parts: Vec<Layout>,
 }
 

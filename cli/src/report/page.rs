@@ -99,7 +99,11 @@ impl Page {
             started: to_the_second(facts.started_at),
             duration: span(facts.finished_at.since(facts.started_at)),
             notes: facts.notes.clone(),
-            graph: facts.graph.as_ref().map(graph::draw),
+            graph: facts
+                .graph
+                .as_ref()
+                .filter(|g| !g.parts.is_empty())
+                .map(graph::draw),
             flows: facts
                 .graph
                 .iter()

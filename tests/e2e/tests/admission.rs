@@ -1,4 +1,4 @@
-//! What is no Task: refused where the webhook is, told in a condition where it is not; and pods of which
+//! What is no Task, JobFlow, JobTemplate or DaemonJob: refused where the webhook is, told in a condition where it is not; and pods of which
 //! the agent refuses the volume.
 
 use std::time::Duration;
@@ -70,6 +70,154 @@ spec:
         out.stderr
     );
     assert_eq!(ns.finished("good", SOON).phase, TaskPhase::Succeeded);
+}
+
+const BAD_GRAPHS: &str = r#"
+apiVersion: baton.dev/v1alpha1
+kind: JobFlow
+metadata: {name: bad}
+spec:
+  globalParams: {labels: {baton.dev/mine: "1"}}
+  flows:
+  - {name: a, dependencies: [c], jobTemplateRef: t}
+  - {name: b, dependencies: [a], jobTemplateRef: t}
+  - {name: c, dependencies: [b, nope], jobTemplateRef: t}
+  - {name: c, jobTemplateRef: t}
+  - {name: d, dependencies: [{name: a, condition: Done}], jobTemplateRef: t}
+  - {name: e, dependencies: [e], jobTemplateRef: t}
+  - name: f
+    jobTemplate: {template: {spec: {containers: [{name: x, image: i, comand: [a]}]}}}
+---
+apiVersion: baton.dev/v1alpha1
+kind: JobFlow
+metadata: {name: bad-fields}
+spec:
+  globalParams: {labels: {baton.dev/mine: "1"}}
+  flows:
+  - name: a
+    jobTemplate: {template: {spec: {containers: [{name: x, image: i, resources: {limits: 7}}]}}}
+---
+apiVersion: baton.dev/v1alpha1
+kind: JobTemplate
+metadata: {name: bad}
+spec:
+  jobTemplate: {template: {spec: {containers: [{name: x, image: i, resources: {limits: {memory: 4q}}}]}}}
+---
+apiVersion: baton.dev/v1alpha1
+kind: DaemonJob
+metadata: {name: bad}
+spec:
+  parallelism: 200%
+  excludeNodeList: "node1, no de"
+  template: {spec: {containers: [{name: x, image: i}]}}
+"#;
+
+/// What is wrong with [`BAD_GRAPHS`].
+const GRAPHS_MISTAKES: [&str; 11] = [
+    "spec.flows[0].dependencies: flows depend on one another in a circle: a -> c -> b -> a",
+    "spec.flows[2].dependencies[1]: \"c\" depends on \"nope\", and there is no flow of this name",
+    "spec.flows[3].name: two flows are called \"c\"",
+    "spec.flows[4].dependencies[0]: its condition has to be Complete, Failed or Finished",
+    "spec.flows[5].dependencies[0]: \"e\" depends on itself",
+    "spec.flows[6].jobTemplate.template.spec.containers[0].comand: unknown field; did you mean command?",
+    "spec.globalParams.labels[\"baton.dev/mine\"]: names that begin with baton.dev/ are Baton's own",
+    "spec.flows[0].jobTemplate.template.spec.containers[0].resources",
+    "spec.jobTemplate.template.spec.containers[0].resources.limits.memory: \"4q\" is not a quantity",
+    "spec.parallelism: expected a number from 1 or a share such as 25%, found \"200%\"",
+    "spec.excludeNodeList: \"no de\" is no node's name",
+];
+
+#[test]
+#[ignore = "needs a cluster"]
+fn mistakes_of_every_kind_are_refused() {
+    let cluster = Cluster::shared();
+    let ns = cluster.namespace("admission-graphs");
+    let out = ns.try_apply(BAD_GRAPHS);
+    assert!(!out.ok, "{}", out.stdout);
+    for mistake in GRAPHS_MISTAKES {
+        assert!(out.stderr.contains(mistake), "{mistake}: {}", out.stderr);
+    }
+    for (kind, name) in [
+        ("jobflow", "bad"),
+        ("jobflow", "bad-fields"),
+        ("jobtemplate", "bad"),
+        ("daemonjob", "bad"),
+    ] {
+        assert!(ns.get(kind, name).is_none(), "{kind} {name}");
+    }
+
+    // As many flows as there can be are taken, and one more is not.
+    let flow = |name: &str, count: usize| {
+        let flows = (0..count).map(|i| {
+            let dependencies = match i {
+                0 => Vec::new(),
+                i => vec![format!("n{}", i / 2)],
+            };
+            let containers =
+                serde_json::json!([{"name": "c", "image": "busybox", "command": ["true"]}]);
+            serde_json::json!({
+                "name": format!("n{i}"), "dependencies": dependencies,
+                "jobTemplate": {"template": {"spec": {"containers": containers}}},
+            })
+        });
+        let flows: Vec<Value> = flows.collect();
+        let object = serde_json::json!({
+            "apiVersion": "baton.dev/v1alpha1", "kind": "JobFlow", "metadata": {"name": name},
+            "spec": {"suspend": true, "flows": flows},
+        });
+        // Not by `apply`, which would note the whole in an annotation.
+        let create = ["-n", ns.name(), "create", "-f", "-"];
+        cluster.kubectl().run_with(&create, &object.to_string())
+    };
+    // `n0` depends on nothing, `n1` on `n0`: `1 / 2`.
+    flow("most", 1000).success("a thousand flows");
+    let out = flow("too-many", 1001);
+    assert!(!out.ok && out.stderr.contains("1000"), "{}", out.stderr);
+    ns.wait("jobflow", "most", SOON, "it is taken up", |flow| {
+        flow["status"]["phase"] == "Suspended" && flow["status"]["progress"] == "0/1000"
+    });
+    assert!(ns.list("jobs", "").is_empty(), "it is suspended");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_change_that_rewrites_history_is_refused() {
+    let cluster = Cluster::shared();
+    let ns = cluster.namespace("admission-history");
+    let flow = |command: &str, more: &str| {
+        format!(
+            "
+apiVersion: baton.dev/v1alpha1
+kind: JobFlow
+metadata: {{name: f}}
+spec:
+  flows:
+  - name: a
+    jobTemplate:
+      template: {{spec: {{containers: [{{name: c, image: busybox, command: [sh, -c, '{command}']}}]}}}}
+{more}"
+        )
+    };
+    let more = "
+  - name: b
+    dependencies: [a]
+    jobTemplate: {template: {spec: {containers: [{name: c, image: busybox, command: ['true']}]}}}
+";
+    ns.apply(&flow("sleep 5", ""));
+    ns.wait("jobflow", "f", SOON, "a runs", |flow| {
+        flow["status"]["nodes"][0]["state"] == "Running"
+    });
+    let out = ns.try_apply(&flow("sleep 6", ""));
+    assert!(
+        !out.ok && out.stderr.contains("flow \"a\" runs and cannot change"),
+        "{}",
+        out.stderr
+    );
+    ns.apply(&flow("sleep 5", more));
+    let flow = ns.wait("jobflow", "f", SOON, "its end", |flow| {
+        flow["status"]["phase"] == "Succeeded"
+    });
+    assert_eq!(flow["status"]["progress"], "2/2", "{flow}");
 }
 
 /// The webhook, taken away until the end of a test.

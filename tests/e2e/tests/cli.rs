@@ -155,3 +155,155 @@ spec:
     );
     std::fs::remove_dir_all(&folder).expect("the folder goes");
 }
+
+#[test]
+#[ignore = "needs a cluster"]
+fn flows_from_the_command_line() {
+    let cluster = Cluster::shared();
+    let ns = cluster.namespace("cli-flows");
+    let baton = baton();
+    let run = |args: &[&str]| run(&ns, &cluster, &baton, args);
+    let folder = std::env::temp_dir().join(ns.name());
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join("flow.yaml");
+    let file = path.to_str().expect("text");
+    let text = |wanted: &str| {
+        format!(
+            r#"
+apiVersion: baton.dev/v1alpha1
+kind: JobTemplate
+metadata: {{name: say}}
+spec:
+  jobTemplate:
+    backoffLimit: 0
+    template: {{spec: {{containers: [{{name: c, image: busybox, command: [sh, -c, 'echo $WORD; sleep 1']}}]}}}}
+---
+apiVersion: baton.dev/v1alpha1
+kind: JobFlow
+metadata: {{name: colours}}
+spec:
+  globalParams: {{env: [{{name: WORD, value: hello}}]}}
+  flows:
+  - {{name: say, jobTemplateRef: say}}
+  - name: list
+    dependencies: [say]
+    taskTemplate:
+      steps:
+      - name: find
+        image: busybox
+        args: ["$(results.all.path)"]
+        script: 'echo found; printf "[\"red\",\"blue\"]" >"$1"'
+        results: [{{name: all}}]
+  - name: each
+    dependencies: [list]
+    forEach: {{from: "$(flows.list.steps.find.results.all)"}}
+    jobTemplate:
+      backoffLimit: 0
+      template: {{spec: {{containers: [{{name: c, image: busybox, command: [sh, -c, 'echo I am $(item); case $(item) in {wanted}) ;; *) exit 1; esac']}}]}}}}
+  - name: after
+    dependencies: [each]
+    jobTemplateRef: say
+  finally:
+  - {{name: clean, jobTemplateRef: say}}
+"#
+        )
+    };
+    std::fs::write(&path, text("red")).expect("a file");
+    let said = run(&["run", "--cluster", file]);
+    assert_eq!(said.code, 1, "{}\n{}", said.out, said.err);
+    for line in ["| hello", "| found", "| I am red", "| I am blue"] {
+        assert!(
+            said.out.contains(line),
+            "{line}: {}\n{}",
+            said.out,
+            said.err
+        );
+    }
+    for line in [
+        "each[1] ✘ failed",
+        "after   ○ skipped",
+        "clean   ✔ succeeded",
+        "jobflow colours: Failed (BackoffLimitExceeded)",
+    ] {
+        assert!(said.err.contains(line), "{line}: {}", said.err);
+    }
+    let said = run(&["list", "jobflows"]);
+    let line = said.out.lines().find(|l| l.contains("colours"));
+    let line = line.expect("a line");
+    assert!(line.contains("Failed") && line.contains("5/5"), "{line}");
+    let said = run(&["describe", "colours"]);
+    for text in [
+        "JobFlow colours",
+        "Graph",
+        "✘ each",
+        "─▶",
+        "each[1]",
+        "baton rerun",
+    ] {
+        assert!(said.out.contains(text), "{text}: {}", said.out);
+    }
+    let said = run(&["logs", "jf/colours", "--node", "each", "--no-prefix"]);
+    assert_eq!(said.out, "I am red\nI am blue\n", "{}", said.err);
+    let said = run(&["logs", "colours", "--node", "list"]);
+    assert_eq!(said.out, "list | found\n", "{}", said.err);
+
+    // What did not succeed runs again; what did is kept.
+    let said = run(&["rerun", "-f", "colours"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(!said.out.contains("found"), "kept: {}", said.out);
+    assert!(
+        said.out.contains("I am blue"),
+        "again: {}\n{}",
+        said.out,
+        said.err
+    );
+    // A changed one runs anew as a whole.
+    std::fs::write(&path, text("red|blue")).expect("a file");
+    let said = run(&["run", "--cluster", "-q", file]);
+    assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+    assert!(said.out.contains("found"), "{}", said.out);
+    let said = run(&["rerun", "colours"]);
+    assert_ne!(said.code, 0, "nothing of it failed");
+    assert!(said.err.contains("--all"), "{}", said.err);
+
+    // A DaemonJob, and one that is cancelled while it is followed.
+    std::fs::write(
+        &path,
+        "
+apiVersion: baton.dev/v1alpha1
+kind: DaemonJob
+metadata: {name: everywhere}
+spec:
+  template: {spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: busybox, command: [sh, -c, 'echo here; sleep 1']}]}}
+---
+apiVersion: baton.dev/v1alpha1
+kind: DaemonJob
+metadata: {name: long}
+spec:
+  template: {spec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: busybox, command: [sh, -c, 'echo here; sleep 600']}]}}
+",
+    )
+    .expect("a file");
+    let nodes = cluster.nodes();
+    let said = std::thread::scope(|scope| {
+        let followed = scope.spawn(|| run(&["run", "--cluster", file]));
+        ns.wait("daemonjob", "long", SOON, "it runs everywhere", |daemon| {
+            daemon["status"]["counts"]["running"] == nodes.len()
+        });
+        let said = run(&["cancel", "dj/long"]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        followed.join().expect("it ends with the DaemonJob")
+    });
+    assert_eq!(said.code, 130, "{}\n{}", said.out, said.err);
+    let hellos = said.out.lines().filter(|l| l.ends_with("| here")).count();
+    assert_eq!(hellos, 2 * nodes.len(), "{}", said.out);
+    for line in [
+        "daemonjob everywhere: Succeeded",
+        "daemonjob long: Cancelled",
+    ] {
+        assert!(said.err.contains(line), "{line}: {}", said.err);
+    }
+    let said = run(&["describe", "long"]);
+    assert!(said.out.contains("Cancelled"), "{}", said.out);
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+}

@@ -10,6 +10,7 @@ use super::error::{ClusterError, is_missing};
 use super::follow::Since;
 use super::kind::{Kind, Named};
 use super::object::{FIELD_MANAGER, Object, RERUN};
+use super::once::runs_itself;
 use super::run::{follow_again, follow_to_end};
 use super::say;
 use super::standing::Standing;
@@ -156,6 +157,7 @@ pub(super) async fn cancel_all(args: &args::Cancel) -> Result<i32, ClusterError>
 
 async fn cancel_one(cluster: &Cluster, named: &Named) -> Result<String, ClusterError> {
     let object = find(cluster, named).await?;
+    runs_itself(&object)?;
     let (kind, name) = (object.kind(), object.name());
     let standing = Standing::of(&object).unwrap_or_default();
     // A changed spec has its run before it still.
@@ -186,6 +188,7 @@ pub(super) async fn rerun_all(
     let cluster = Cluster::connect(&args.target).await?;
     if args.follow {
         let before = find(&cluster, first).await?;
+        runs_itself(&before)?;
         let target = Target::of(&before);
         let (_, asked) = rerun(&cluster, target, args.all).await?;
         return match target.kind {
@@ -210,6 +213,7 @@ pub(super) async fn rerun_all(
 
 async fn rerun_one(cluster: &Cluster, named: &Named, all: bool) -> Result<String, ClusterError> {
     let before = find(cluster, named).await?;
+    runs_itself(&before)?;
     let standing = Standing::of(&before).unwrap_or_default();
     if before.kind() != Kind::Task && standing.phase == "Succeeded" && !all {
         let (kind, name) = (before.kind(), before.name());

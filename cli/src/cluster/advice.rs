@@ -84,7 +84,7 @@ pub fn next(name: &str, namespace: &str, cancelled: bool, status: &TaskStatus) -
                 all.push(Next::Command(baton("cancel"), "stops it"));
             }
         }
-        (TaskPhase::Succeeded, _) => {}
+        (TaskPhase::Succeeded | TaskPhase::Scheduled, _) => {}
         (_, "Invalid") => all.push(Next::Hint(
             "correct the manifest and apply it again; `baton validate FILE` checks it",
         )),

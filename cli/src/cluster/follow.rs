@@ -17,6 +17,7 @@ use super::error::{ClusterError, cause, is_final};
 use super::kind::Kind;
 use super::logs::Piece;
 use super::object::Object;
+use super::once::runs_itself;
 use super::shown::{Shown, Wanted};
 use super::states;
 use super::waiting;
@@ -226,6 +227,7 @@ impl Following<'_, '_> {
             return Err(missing(cluster, self.target()));
         };
         self.seen = true;
+        runs_itself(&task)?;
         let status = task.status().map_err(|source| ClusterError::Status {
             kind: Kind::Task,
             name: name.to_owned(),

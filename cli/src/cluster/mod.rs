@@ -16,6 +16,7 @@ pub mod kind;
 mod list;
 pub mod logs;
 pub mod object;
+mod once;
 pub mod parts;
 mod print;
 pub mod reading;

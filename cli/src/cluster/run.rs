@@ -14,7 +14,7 @@ use super::follow::{End, Followed, Over, Since, follow};
 use super::kind::Kind;
 use super::object::Object;
 use super::shown::Wanted;
-use super::{describe, graph, states};
+use super::{describe, graph, once, states};
 use crate::args;
 use crate::flow::screen::introduce;
 use crate::report;
@@ -113,6 +113,14 @@ impl Session<'_> {
         let cluster = self.cluster;
         let applied = match &document.what {
             What::JobFlow(flow) => {
+                let once = once::flow(flow);
+                if once.is_some() && !self.args.quiet {
+                    warn(
+                        self.terminal,
+                        &format!("{}: {}", document.label(), once::SAID),
+                    );
+                }
+                let flow = once.as_ref().unwrap_or(flow);
                 let (metadata, cancels) = (&flow.metadata, flow.spec.cancel);
                 apply_graph(cluster, Kind::JobFlow, metadata, flow, cancels).await?
             }
@@ -166,7 +174,14 @@ impl Session<'_> {
         document: &Loaded,
         written: &Written,
     ) -> Result<i32, ClusterError> {
-        let applied = apply(self.cluster, written).await?;
+        let once = once::task(written);
+        if once.is_some() && !self.args.quiet {
+            warn(
+                self.terminal,
+                &format!("{}: {}", document.label(), once::SAID),
+            );
+        }
+        let applied = apply(self.cluster, once.as_ref().unwrap_or(written)).await?;
         if let Some(note) = &applied.note
             && !self.args.quiet
         {

@@ -11,6 +11,9 @@ pub fn notes(task: &Rendered) -> Vec<String> {
     let spec = task.spec();
     let steps = || spec.steps.iter().chain(&spec.finally);
     let mut notes = Vec::new();
+    if spec.schedule.is_some() {
+        notes.push("schedule is not used: it runs once, now".to_owned());
+    }
     let images = steps()
         .map(|s| s.image.is_some())
         .chain(spec.sidecars.iter().map(|s| s.image.is_some()));

@@ -10,10 +10,11 @@ use serde::Deserialize;
 
 use super::super::advice::{Next, next_of_flow};
 use super::super::object::Object;
-use super::super::parts::{self, node_ran, of_job, of_node};
+use super::super::parts::{self, node_ran, of_job};
 use super::super::standing::Standing;
 use super::page::{EventLine, MAX_MESSAGE, Page};
 use crate::flow::draw::{Label, draw};
+use crate::flow::screen::{look, why};
 use crate::show::style::{BOLD, FAINT, Palette, RED, YELLOW, fit, one_line, size};
 use crate::show::table::Cell;
 
@@ -45,6 +46,7 @@ pub fn flow_text(known: &KnownFlow<'_>, palette: Palette) -> String {
     let (flow, status) = (known.flow, known.status);
     let mut page = Page::new(palette);
     page.flow_head(known);
+    page.schedule(flow, status.schedule.as_ref(), known.now);
     page.graph(known);
     page.nodes(known);
     page.flow_results(status);
@@ -83,7 +85,7 @@ impl Page {
             let node = graph.nodes().get(place);
             let status = node.and_then(|n| known.status.node(&n.name));
             let state = status.map(|n| n.state).unwrap_or_default();
-            let (mark, style) = of_node(state);
+            let (mark, style, _) = look(state);
             Label {
                 mark,
                 style,
@@ -126,15 +128,10 @@ impl Page {
             self.line(&format!("  … and {more} more; `-o json` shows all"));
         }
         for node in nodes {
-            let mut said = one_line(&node.message);
-            if !node.because.is_empty() {
-                let _ = write!(
-                    said,
-                    "{}{}",
-                    if said.is_empty() { "because of " } else { ": " },
-                    node.because
-                );
-            }
+            let said = match node.state {
+                NodePhase::Skipped => why(node),
+                _ => one_line(&node.message),
+            };
             if !said.is_empty() {
                 let name = self.palette.paint(BOLD, &node.name);
                 self.line(&format!("  {name}: {}", fit(&said, MAX_MESSAGE)));
@@ -189,7 +186,7 @@ fn attempts(node: &FlowNodeStatus) -> u32 {
 }
 
 fn node_row(node: &FlowNodeStatus, now: Timestamp) -> Vec<Cell> {
-    let (mark, style) = of_node(node.state);
+    let (mark, style, _) = look(node.state);
     let state = match parts::elements(node) {
         Some(elements) => format!("{mark} {:?} {elements}", node.state),
         None => format!("{mark} {:?}", node.state),

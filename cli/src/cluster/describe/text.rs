@@ -36,6 +36,7 @@ pub fn text(known: &Known<'_>, palette: Palette) -> String {
     let (task, status) = (known.task, known.status);
     let mut page = Page::new(palette);
     page.head(known);
+    page.schedule(task, status.schedule.as_ref(), known.now);
     page.steps(known);
     page.results(status);
     page.conditions(&status.conditions, known.now);

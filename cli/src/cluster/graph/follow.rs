@@ -17,11 +17,12 @@ use super::super::error::{ClusterError, cause, is_final};
 use super::super::follow::Patient;
 use super::super::kind::Kind;
 use super::super::object::Object;
+use super::super::once::runs_itself;
 use super::super::standing::Standing;
 use super::pods::{Happened, Pods};
 use super::telling::{News, Part, State, Telling, of_daemon, of_flow};
 use crate::run::shown::warn;
-use crate::show::style::{FAINT, GREEN, RED, YELLOW, one_line, span};
+use crate::show::style::{FAINT, GREEN, RED, YELLOW, fit, one_line, span};
 use crate::show::terminal::{Terminal, To};
 use crate::show::text::Look;
 
@@ -33,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PODS_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the logs of an object that is over may stand still.
 const LOGS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest sentence that is said of a part, in columns.
+const MAX_SAID: usize = 300;
 
 /// Which run is followed.
 #[derive(Debug, Clone, Default)]
@@ -239,14 +243,7 @@ impl Following<'_, '_> {
 
     fn take(&mut self, object: &Object, standing: &Standing) -> Result<(), ClusterError> {
         let since = &self.followed.since;
-        if standing.phase == "Scheduled" {
-            let name = object.name();
-            return Err(ClusterError::Other(format!(
-                "{} {name} has a schedule: its runs are objects of their own, which `baton list -l \
-                 baton.dev/schedule={name}` shows",
-                object.kind()
-            )));
-        }
+        runs_itself(object)?;
         let refused = standing.is_over() && standing.reason == "Invalid";
         if standing.run <= since.run && !(refused && standing.is_over_for(object)) {
             return self.not_again(object, standing);
@@ -260,7 +257,9 @@ impl Following<'_, '_> {
         for news in self.telling.news(&parts) {
             self.tell(news, &tasks);
         }
-        self.tell_waits(&status);
+        if !standing.is_over() {
+            self.tell_waits(&status);
+        }
         if standing.is_over_for(object) {
             self.over = Some(Over {
                 object: object.clone(),
@@ -340,7 +339,7 @@ impl Following<'_, '_> {
         let name = self.pods.aligned(label);
         let palette = self.followed.look.baton;
         let mark = palette.paint(style, mark);
-        let said = palette.paint(FAINT, one_line(said));
+        let said = palette.paint(FAINT, fit(&one_line(said), MAX_SAID));
         let line = format!("{name} {mark} {said}\n");
         self.terminal.put(To::Baton, line.as_bytes());
     }

@@ -3,10 +3,17 @@
 use std::time::Duration;
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::Cluster;
+use baton_e2e::{Cluster, Kubectl, until};
 
 use crate::daemons::{by_name, finished, made, yaml};
-use crate::system::{self, Random, Undo};
+use crate::system::{self, Random, SYSTEM, Undo};
+
+/// The name of the pod that leads.
+fn leader(kubectl: &Kubectl) -> String {
+    let path = "jsonpath={.spec.holderIdentity}";
+    let lease = ["get", "lease", "baton-coordinator", "-o", path];
+    kubectl.run(&[&["-n", SYSTEM], &lease[..]].concat()).stdout
+}
 
 /// DaemonJobs that run at the same time.
 const RUNS: usize = 8;
@@ -23,14 +30,23 @@ fn coordinators_are_killed_amid_runs_and_no_job_is_made_twice() {
     let mut random = Random::new();
     let names: Vec<_> = (0..RUNS).map(|i| format!("run{i}")).collect();
     for name in &names {
-        ns.apply(&yaml(name, "sleep 1", "  parallelism: 1", ""));
+        ns.apply(&yaml(name, "sleep 3", "  parallelism: 1", ""));
     }
     for _ in 0..4 {
         std::thread::sleep(Duration::from_millis(random.below(1500)));
-        for it in system::running(kubectl, "coordinator") {
-            system::kill(&parts, &it);
-        }
-        system::whole(kubectl);
+        let it = until(Duration::from_secs(60), "one that leads", || {
+            let leads = leader(kubectl);
+            let running = system::running(kubectl, "coordinator");
+            running.into_iter().find(|it| it.pod == leads)
+        });
+        system::kill(&parts, &it);
+        // The kubelet waits ever longer before it starts a container again: the pod makes way.
+        let delete = ["delete", "pod", &it.pod, "--force", "--grace-period=0"];
+        kubectl.run(&[&["-n", SYSTEM], &delete[..]].concat());
+        // Another one leads before the next dies.
+        until(Duration::from_secs(60), "another leader", || {
+            (leader(kubectl) != it.pod).then_some(())
+        });
     }
     for name in &names {
         let status = finished(&ns, name);

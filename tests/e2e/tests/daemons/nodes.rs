@@ -237,9 +237,10 @@ fn a_node_that_is_not_ready_for_too_long_fails() {
     assert_eq!(status.reason, "NodeNotReady", "{status:?}");
     assert_eq!(nodes(&status)[0], ("node1", Succeeded, ""));
     // Once the node is back its Job goes, and only then another can run.
+    parts.start("kubelet2");
+    system::ready(kubectl);
     ns.kubectl(&["annotate", "daemonjob", "run", "baton.dev/rerun=1"])
         .success("annotate");
-    parts.start("kubelet2");
     tell(&ns, "run-node2-r2");
     let status = until(&ns, "run", "it succeeds", |s| {
         s.phase == JobFlowPhase::Succeeded

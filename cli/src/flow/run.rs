@@ -193,8 +193,11 @@ pub fn run(
 /// Columns for the names of all containers and steps.
 fn columns(flow: &JobFlow, maker: &Maker<'_>) -> usize {
     let widths = flow.spec.nodes().enumerate().map(|(node, spec)| {
-        let id = InstanceId { node, index: 0 };
-        width(&maker.name(id, 1)) + room(spec)
+        // The last element of a list and the second attempt have longer names than the first ones.
+        let list = spec.for_each.as_ref().map(|l| l.items.len());
+        let index = list.unwrap_or(0).saturating_sub(1);
+        let id = InstanceId { node, index };
+        width(&maker.name(id, 1 + spec.retries.min(1))) + room(spec)
     });
     widths.max().unwrap_or(0).min(MAX_NAME)
 }

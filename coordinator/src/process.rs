@@ -261,11 +261,13 @@ impl Leader {
         let _open = inbox_tx.clone();
         let (stories_tx, mut stories_rx) = mpsc::channel(CHANNEL);
         let (progress_tx, mut progress_rx) = mpsc::channel(CHANNEL);
+        let (of_tasks_tx, mut of_tasks_rx) = mpsc::channel(CHANNEL);
+        let (of_flows_tx, mut of_flows_rx) = mpsc::channel(CHANNEL);
         let (end_callbacks, callbacks_end) = watch::channel(false);
         let daemons_end = callbacks_end.clone();
-        let flows_end = callbacks_end.clone();
         let schedules_end = callbacks_end.clone();
         let (end_controller, controller_ends) = watch::channel(false);
+        let flows_end = controller_ends.clone();
         self.syncing.store(true, Ordering::Relaxed);
         self.inbox.send_replace(Some(inbox_tx));
 
@@ -274,19 +276,32 @@ impl Leader {
                 self.client.clone(),
                 self.callbacks.clone(),
                 &mut stories_rx,
-                progress_tx.clone(),
+                progress_tx,
                 self.metrics.clone(),
                 until(callbacks_end, true),
             );
-            let ended = ended.await.context("sending callbacks");
-            // What they came to is written before the controller ends.
+            ended.await.context("sending callbacks")
+        };
+        let progress = async {
+            // Each looks for its own among them.
+            while let Some(progress) = progress_rx.recv().await {
+                let _ = of_flows_tx
+                    .send(callbacks::Progress::clone(&progress))
+                    .await;
+                let _ = of_tasks_tx.send(progress).await;
+            }
+            // What callbacks came to is written before the controllers end.
             let _ = end_controller.send(true);
-            ended
+            Ok(())
         };
         let wires = task::Wires {
             inbox: &mut inbox_rx,
+            stories: stories_tx.clone(),
+            progress: &mut of_tasks_rx,
+        };
+        let flow_wires = flow::Wires {
             stories: stories_tx,
-            progress: &mut progress_rx,
+            progress: &mut of_flows_rx,
         };
         let controller = async {
             task::run(
@@ -315,8 +330,15 @@ impl Leader {
                 replica: self.settings.replica.clone(),
             };
             let (client, metrics) = (self.client.clone(), self.metrics.clone());
-            flow::run(client, settings, metrics, until(flows_end, true)).await;
-            Ok(())
+            flow::run(
+                client,
+                settings,
+                flow_wires,
+                metrics,
+                until(flows_end, true),
+            )
+            .await
+            .context("running JobFlows")
         };
         let schedules = async {
             let settings = schedule::Settings {
@@ -327,7 +349,8 @@ impl Leader {
             schedule::run(client, settings, metrics, until(schedules_end, true)).await;
             Ok(())
         };
-        let all = async { tokio::try_join!(callbacks, controller, daemons, flows, schedules) };
+        let all =
+            async { tokio::try_join!(callbacks, progress, controller, daemons, flows, schedules) };
         let mut work = pin!(all);
         let limit = tokio::select! {
             ended = &mut work => return ended.map(|_| ()),

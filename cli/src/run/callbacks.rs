@@ -76,6 +76,10 @@ fn sink(callback: &Callback) -> Result<Sink, CallbackError> {
         CallbackEvent::StepStarted => Kind::StepStarted,
         CallbackEvent::StepFinished => Kind::StepFinished,
         CallbackEvent::StepRetrying => Kind::StepRetrying,
+        CallbackEvent::FlowStarted => Kind::FlowStarted,
+        CallbackEvent::FlowFinished => Kind::FlowFinished,
+        CallbackEvent::NodeStarted => Kind::NodeStarted,
+        CallbackEvent::NodeFinished => Kind::NodeFinished,
     });
     let secret = secret(callback)?;
     Sink::new(&callback.url, format, kinds.collect(), secret).map_err(|source| {

@@ -137,6 +137,10 @@ fn kind(event: &CallbackEvent) -> Kind {
         CallbackEvent::StepStarted => Kind::StepStarted,
         CallbackEvent::StepFinished => Kind::StepFinished,
         CallbackEvent::StepRetrying => Kind::StepRetrying,
+        CallbackEvent::FlowStarted => Kind::FlowStarted,
+        CallbackEvent::FlowFinished => Kind::FlowFinished,
+        CallbackEvent::NodeStarted => Kind::NodeStarted,
+        CallbackEvent::NodeFinished => Kind::NodeFinished,
     }
 }
 

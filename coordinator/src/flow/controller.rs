@@ -6,17 +6,18 @@
 //! ```text
 //! changes   watches tell: flows, templates and children come, change and go
 //! outcomes  calls begin, and what came of them
+//! telling   callbacks are told, and tell how far they came
 //! ```
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use baton_api::flow_status::JobFlowPhase;
 use baton_protocol::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::Settings;
@@ -26,16 +27,21 @@ use super::memory::Memory;
 use super::object::{FlowView, Template};
 use super::plan::{Busy, Seen, plan};
 use super::watches::Scope;
+use crate::callbacks::Story;
 use crate::metrics::Metrics;
 use crate::task::object::now;
+use crate::trouble::later;
 
 /// Most calls of the API server at once.
 const MAX_CALLS: usize = 32;
+/// When a full channel is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Most Kubernetes Events that are written at once; they do not keep other calls.
 const MAX_EVENTS: usize = 2;
 
 mod changes;
 mod outcomes;
+mod telling;
 
 /// A flow, and what is under way for it.
 struct Entry {
@@ -48,6 +54,10 @@ struct Entry {
     gone: HashSet<String>,
     /// Since when the end of a child is known that something may follow from.
     turn: Option<Instant>,
+    /// Run, generation and length of the story that was told last.
+    told: (u32, Option<i64>, usize),
+    /// The story could not be handed over.
+    untold: bool,
 }
 
 /// Everything that the loop owns.
@@ -67,6 +77,7 @@ pub(super) struct Controller {
     phases: HashMap<JobFlowPhase, usize>,
     permits: Arc<Semaphore>,
     event_permits: Arc<Semaphore>,
+    stories: mpsc::Sender<Story>,
     pub(super) calls: JoinSet<(String, What, Done)>,
 }
 
@@ -76,6 +87,7 @@ impl Controller {
         settings: &Settings,
         metrics: Metrics,
         scopes: Vec<Scope>,
+        stories: mpsc::Sender<Story>,
     ) -> Controller {
         let reporter = Reporter {
             controller: "baton-coordinator".to_owned(),
@@ -96,6 +108,7 @@ impl Controller {
             phases: HashMap::new(),
             permits: Arc::new(Semaphore::new(MAX_CALLS)),
             event_permits: Arc::new(Semaphore::new(MAX_EVENTS)),
+            stories,
             calls: JoinSet::new(),
         }
     }
@@ -152,6 +165,9 @@ impl Controller {
     }
 
     fn reconcile(&mut self, uid: &str) {
+        if self.flows.get(uid).is_some_and(|e| e.untold) {
+            self.tell(uid);
+        }
         let none = OfFlow::new();
         let Some(entry) = self.flows.get_mut(uid) else {
             return;
@@ -173,13 +189,19 @@ impl Controller {
         if let Some(at) = entry.timer.take() {
             self.timers.remove(&(at, uid.to_owned()));
         }
-        if let Some(at) = next.wake {
+        let again = entry.untold.then(|| later(now(), AGAIN));
+        if let Some(at) = next.wake.into_iter().chain(again).min() {
             entry.timer = Some(at);
             self.timers.insert((at, uid.to_owned()));
         }
         self.count(uid);
         for op in next.ops {
             self.start(uid, op);
+        }
+        if let Some(entry) = self.flows.get_mut(uid) {
+            let rests = !entry.busy.flow && entry.busy.children.is_empty();
+            // Nothing follows from the end that was seen.
+            entry.turn.take_if(|_| rests);
         }
     }
 

@@ -5,6 +5,7 @@
 //! change      changes of a flow that runs: which are taken
 //! children    its Jobs and Tasks, as far as they are looked at
 //! make        an attempt of a node -> the Job or Task that runs it
+//! story       a status -> the events that its callbacks tell
 //! plan        what is there and what should be -> what to do next
 //! controller  the loop: watches and time in, calls of the API server out
 //! ```
@@ -20,6 +21,7 @@ pub mod make;
 pub mod memory;
 pub mod object;
 pub mod plan;
+pub mod story;
 
 mod calls;
 mod controller;
@@ -31,11 +33,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Client;
+use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
 use calls::{Done, What};
 use controller::Controller;
 
+use crate::callbacks::{Progress, Story};
 use crate::metrics::Metrics;
 use crate::task::object::now;
 
@@ -51,27 +55,50 @@ pub struct Settings {
     pub replica: String,
 }
 
+/// The ends of the channels that the controller works between.
+#[derive(Debug)]
+pub struct Wires<'a> {
+    /// What callbacks are to tell. A full channel is tried again a second later.
+    pub stories: mpsc::Sender<Story>,
+    /// How far callbacks came; those of other kinds are of no concern here.
+    pub progress: &'a mut mpsc::Receiver<Progress>,
+}
+
+/// The channel of callbacks' progress was closed before the controller was told to end.
+#[derive(Debug, thiserror::Error)]
+#[error("the channel of callbacks' progress was closed")]
+pub struct Closed;
+
 /// Runs JobFlows until `stop` resolves: to be called by the replica that leads alone, and to be stopped
 /// before another may lead. Calls that are under way then are waited for, for a few seconds.
+///
+/// # Errors
+/// Only where a channel was closed.
 pub async fn run(
     client: Client,
     settings: Settings,
+    wires: Wires<'_>,
     metrics: Metrics,
     stop: impl Future<Output = ()> + Send,
-) {
+) -> Result<(), Closed> {
+    let Wires { stories, progress } = wires;
     let (scopes, mut changes) = watches::watch(&client, &settings.namespaces);
-    let mut controller = Controller::new(client, &settings, metrics, scopes);
+    let mut controller = Controller::new(client, &settings, metrics, scopes, stories);
     let mut stop = std::pin::pin!(stop);
-    loop {
+    let ended = loop {
         controller.work();
         let due = controller.due().map(|at| at.since(now()));
         tokio::select! {
-            () = &mut stop => break,
+            () = &mut stop => break Ok(()),
             Some((scope, change)) = changes.next() => controller.change(scope, change),
             Some(called) = controller.calls.join_next() => finished(&mut controller, called),
+            told = progress.recv() => match told {
+                Some(told) => controller.progress(told),
+                None => break Err(Closed),
+            },
             () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => controller.tick(),
         }
-    }
+    };
     controller.last_words();
     let drain = async {
         while let Some(called) = controller.calls.join_next().await {
@@ -81,6 +108,7 @@ pub async fn run(
     if tokio::time::timeout(DRAIN, drain).await.is_err() {
         tracing::warn!("calls of the API server were under way at the end, and were given up");
     }
+    ended
 }
 
 fn finished(controller: &mut Controller, called: Result<(String, What, Done), JoinError>) {

@@ -19,6 +19,7 @@ use super::make::{Maker, Object, child_kind, child_name, result_of};
 use super::memory::Memory;
 use super::object::{FlowSpec, FlowView, Template};
 use super::present::{accepted, present};
+use super::story::after;
 use crate::child::Note;
 use crate::trouble::later;
 
@@ -128,6 +129,7 @@ fn run(memory: &mut Memory, seen: &Seen<'_>, spec: &FlowSpec, now: Timestamp, ne
     if memory.status.finished_at.is_some() {
         return ending::settle(memory, seen, spec, now, next);
     }
+    let now = after(&memory.status, now);
     let status = &mut memory.status;
     if status.run == 0 {
         status.run = 1;
@@ -165,7 +167,7 @@ fn run(memory: &mut Memory, seen: &Seen<'_>, spec: &FlowSpec, now: Timestamp, ne
     }
     let name = |id, attempt| key(id, attempt).1;
     memory.status.set_state(graph, &state, &name);
-    results::tell_ends(memory, seen, spec);
+    results::tell_ends(memory, seen, spec, now);
     seal(&mut memory.status, spec);
     acting::act(memory, seen, spec, &state, now, next);
     let (suspended, generation) = (spec.spec.suspend, seen.flow.generation);
@@ -198,6 +200,7 @@ fn again(memory: &mut Memory, seen: &Seen<'_>, spec: &FlowSpec, now: Timestamp) 
     let status = &mut memory.status;
     status.run = status.run.saturating_add(1);
     status.params_digest.clear();
+    status.callbacks.clear();
     status.set_state(&spec.graph, &state, &|id, attempt| {
         child_name(&seen.flow.name, spec, id, attempt)
     });

@@ -166,7 +166,7 @@ pub struct FlowNodeStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub started_at: Option<Timestamp>,
-    /// When its last Job was over.
+    /// When its last Job was over, or it was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub finished_at: Option<Timestamp>,
@@ -391,7 +391,8 @@ impl FlowNodeStatus {
         }
         self.started_at = self.jobs.iter().filter_map(|j| j.started_at).min();
         self.finished_at = match state.phase.is_over() {
-            true => self.jobs.iter().filter_map(|j| j.finished_at).max(),
+            // Of one that had no Job, whoever set it knew when.
+            true => (self.jobs.iter().filter_map(|j| j.finished_at).max()).or(self.finished_at),
             false => None,
         };
         if self.state != state.phase {

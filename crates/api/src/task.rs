@@ -348,6 +348,18 @@ pub enum CallbackEvent {
     /// A step's attempt failed, and another follows.
     #[serde(rename = "step.retrying")]
     StepRetrying,
+    /// A flow's first node was let go.
+    #[serde(rename = "flow.started")]
+    FlowStarted,
+    /// A flow is over.
+    #[serde(rename = "flow.finished")]
+    FlowFinished,
+    /// A node of a flow was let go.
+    #[serde(rename = "node.started")]
+    NodeStarted,
+    /// A node of a flow is over, or was skipped.
+    #[serde(rename = "node.finished")]
+    NodeFinished,
 }
 
 /// A key to sign with: exactly one of these.

@@ -16,16 +16,28 @@ pub enum Kind {
     StepRetrying,
     /// A step is over.
     StepFinished,
+    /// A flow's first node was let go.
+    FlowStarted,
+    /// A flow is over, `finally` nodes included: always its last event.
+    FlowFinished,
+    /// A node of a flow was let go.
+    NodeStarted,
+    /// A node of a flow is over, or was skipped.
+    NodeFinished,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 9] = [
         Kind::TaskStarted,
         Kind::TaskFinished,
         Kind::StepStarted,
         Kind::StepRetrying,
         Kind::StepFinished,
+        Kind::FlowStarted,
+        Kind::FlowFinished,
+        Kind::NodeStarted,
+        Kind::NodeFinished,
     ];
 
     /// The name in a callback's `events` list.
@@ -36,6 +48,10 @@ impl Kind {
             Kind::StepStarted => "step.started",
             Kind::StepRetrying => "step.retrying",
             Kind::StepFinished => "step.finished",
+            Kind::FlowStarted => "flow.started",
+            Kind::FlowFinished => "flow.finished",
+            Kind::NodeStarted => "node.started",
+            Kind::NodeFinished => "node.finished",
         }
     }
 
@@ -47,6 +63,10 @@ impl Kind {
             Kind::StepStarted => "dev.baton.step.started",
             Kind::StepRetrying => "dev.baton.step.retrying",
             Kind::StepFinished => "dev.baton.step.finished",
+            Kind::FlowStarted => "dev.baton.flow.started",
+            Kind::FlowFinished => "dev.baton.flow.finished",
+            Kind::NodeStarted => "dev.baton.node.started",
+            Kind::NodeFinished => "dev.baton.node.finished",
         }
     }
 
@@ -89,6 +109,47 @@ pub struct TaskEnd {
     pub message: String,
 }
 
+/// The end of a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowEnd {
+    /// How it ended.
+    pub outcome: TaskOutcome,
+    /// Why, in one word.
+    pub reason: String,
+    /// The node that failed first, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_node: Option<String>,
+    /// When its first node was let go.
+    pub started_at: Timestamp,
+    /// When it was over.
+    pub finished_at: Timestamp,
+    /// What a person should know.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// The end of a node of a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeEnd {
+    /// `Succeeded`, `Failed`, `Skipped` or `Cancelled`.
+    pub state: String,
+    /// Why, in one word; empty where the state tells all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// What a person should know.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The Jobs or Tasks of its last attempts.
+    pub jobs: Vec<String>,
+    /// When its first Job was let go; nothing where none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it was over.
+    pub finished_at: Timestamp,
+}
+
 /// What happened, with what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happening {
@@ -121,6 +182,22 @@ pub enum Happening {
         /// Its final record.
         record: Record,
     },
+    /// See [`Kind::FlowStarted`].
+    FlowStarted,
+    /// See [`Kind::FlowFinished`].
+    FlowFinished(FlowEnd),
+    /// See [`Kind::NodeStarted`].
+    NodeStarted {
+        /// The node's name.
+        node: String,
+    },
+    /// See [`Kind::NodeFinished`].
+    NodeFinished {
+        /// The node's name.
+        node: String,
+        /// How it ended.
+        end: NodeEnd,
+    },
 }
 
 /// A step, as events name it.
@@ -142,15 +219,31 @@ impl Happening {
             Happening::StepStarted { .. } => Kind::StepStarted,
             Happening::StepRetrying { .. } => Kind::StepRetrying,
             Happening::StepFinished { .. } => Kind::StepFinished,
+            Happening::FlowStarted => Kind::FlowStarted,
+            Happening::FlowFinished(_) => Kind::FlowFinished,
+            Happening::NodeStarted { .. } => Kind::NodeStarted,
+            Happening::NodeFinished { .. } => Kind::NodeFinished,
         }
     }
 
     fn step(&self) -> Option<&StepRef> {
         match self {
-            Happening::TaskStarted | Happening::TaskFinished(_) => None,
+            Happening::TaskStarted
+            | Happening::TaskFinished(_)
+            | Happening::FlowStarted
+            | Happening::FlowFinished(_)
+            | Happening::NodeStarted { .. }
+            | Happening::NodeFinished { .. } => None,
             Happening::StepStarted { step }
             | Happening::StepRetrying { step, .. }
             | Happening::StepFinished { step, .. } => Some(step),
+        }
+    }
+
+    fn node(&self) -> Option<&str> {
+        match self {
+            Happening::NodeStarted { node } | Happening::NodeFinished { node, .. } => Some(node),
+            _ => None,
         }
     }
 
@@ -164,16 +257,21 @@ impl Happening {
                 format!("step-{}-retrying-{attempt}", step.number)
             }
             Happening::StepFinished { step, .. } => format!("step-{}-finished", step.number),
+            Happening::FlowStarted => "flow-started".into(),
+            Happening::FlowFinished(_) => "flow-finished".into(),
+            Happening::NodeStarted { node } => format!("node-{node}-started"),
+            Happening::NodeFinished { node, .. } => format!("node-{node}-finished"),
         }
     }
 }
 
-/// Who tells: one run of one task.
+/// Who tells: one run of one task, or of one flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     run: String,
     task: String,
     pod: String,
+    is_flow: bool,
 }
 
 impl Source {
@@ -185,6 +283,19 @@ impl Source {
             run: run.into(),
             task: task.into(),
             pod: pod.into(),
+            is_flow: false,
+        }
+    }
+
+    /// The source of one run of `flow`. `run` must be unique to this run. The classic form reports the
+    /// flow's name as `podName`.
+    pub fn of_flow(run: impl Into<String>, flow: impl Into<String>) -> Source {
+        let flow = flow.into();
+        Source {
+            run: run.into(),
+            task: flow.clone(),
+            pod: flow,
+            is_flow: true,
         }
     }
 
@@ -195,9 +306,13 @@ impl Source {
     pub fn event(&self, time: Timestamp, what: Happening) -> Event {
         // A Standard Webhooks id must not hold the full stop that separates what is signed.
         let id = format!("{}-{}-{}", self.run, self.task, what.key()).replace('.', "_");
+        let kind = match self.is_flow {
+            true => "flows",
+            false => "tasks",
+        };
         Event {
             id,
-            source: format!("/baton/run/{}/tasks/{}", self.run, self.task),
+            source: format!("/baton/run/{}/{kind}/{}", self.run, self.task),
             task: self.task.clone(),
             pod: self.pod.clone(),
             time,
@@ -213,7 +328,7 @@ pub struct Event {
     pub id: String,
     /// The CloudEvents `source`.
     pub source: String,
-    /// The task's name.
+    /// The task's name, or the flow's.
     pub task: String,
     /// The pod's name, for the classic form.
     pub pod: String,
@@ -238,7 +353,12 @@ struct Envelope<'a> {
 
 #[derive(Serialize)]
 struct Data<'a> {
-    task: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flow: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
     #[serde(flatten)]
     step: Option<&'a StepRef>,
     #[serde(flatten)]
@@ -258,6 +378,8 @@ enum Detail<'a> {
         delay_ms: u64,
     },
     Finished(&'a Record),
+    FlowEnd(&'a FlowEnd),
+    NodeEnd(&'a NodeEnd),
 }
 
 impl Event {
@@ -268,14 +390,19 @@ impl Event {
 
     /// Whether this is the last word on its run.
     pub fn is_final(&self) -> bool {
-        self.kind() == Kind::TaskFinished
+        matches!(self.kind(), Kind::TaskFinished | Kind::FlowFinished)
     }
 
     /// The event as one JSON object, a structured CloudEvent.
     pub fn to_json(&self) -> Vec<u8> {
         let step = self.what.step();
         let detail = match &self.what {
-            Happening::TaskStarted | Happening::StepStarted { .. } => Detail::Nothing {},
+            Happening::TaskStarted
+            | Happening::StepStarted { .. }
+            | Happening::FlowStarted
+            | Happening::NodeStarted { .. } => Detail::Nothing {},
+            Happening::FlowFinished(end) => Detail::FlowEnd(end),
+            Happening::NodeFinished { end, .. } => Detail::NodeEnd(end),
             Happening::TaskFinished(end) => Detail::End(end),
             Happening::StepRetrying {
                 attempt,
@@ -291,16 +418,22 @@ impl Event {
             },
             Happening::StepFinished { record, .. } => Detail::Finished(record),
         };
+        let node = self.what.node();
+        let is_flow =
+            node.is_some() || matches!(self.kind(), Kind::FlowStarted | Kind::FlowFinished);
+        let name = Some(self.task.as_str());
         let envelope = Envelope {
             specversion: "1.0",
             id: &self.id,
             source: &self.source,
             r#type: self.kind().cloud_type(),
-            subject: step.map(|s| s.name.as_str()),
+            subject: step.map(|s| s.name.as_str()).or(node),
             time: self.time,
             datacontenttype: "application/json",
             data: Data {
-                task: &self.task,
+                task: name.filter(|_| !is_flow),
+                flow: name.filter(|_| is_flow),
+                node,
                 step,
                 detail,
             },

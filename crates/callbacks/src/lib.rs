@@ -20,7 +20,7 @@ pub mod retry;
 pub mod sender;
 pub mod sign;
 
-pub use event::{Event, Happening, Kind, Source, TaskEnd, TaskOutcome};
+pub use event::{Event, FlowEnd, Happening, Kind, NodeEnd, Source, TaskEnd, TaskOutcome};
 pub use lane::{Client, ClientError, DeliveryReport, GaveUp, Lane, Refused};
 pub use message::{Format, Sink, SinkError};
 pub use retry::{Decision, Policy, Reply};

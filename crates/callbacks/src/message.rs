@@ -146,7 +146,8 @@ impl Sink {
 fn classic_status(event: &Event) -> &'static str {
     match &event.what {
         Happening::TaskFinished(end) if end.outcome == TaskOutcome::Succeeded => "done",
-        Happening::TaskFinished(_) => "failed",
+        Happening::FlowFinished(end) if end.outcome == TaskOutcome::Succeeded => "done",
+        Happening::TaskFinished(_) | Happening::FlowFinished(_) => "failed",
         _ => "running",
     }
 }

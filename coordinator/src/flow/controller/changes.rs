@@ -98,9 +98,12 @@ impl Controller {
                     phase: None,
                     gone: HashSet::new(),
                     turn: None,
+                    told: (0, None, 0),
+                    untold: false,
                 };
                 self.flows.insert(uid.clone(), entry);
                 self.count(&uid);
+                self.tell_again(&uid);
             }
         }
         self.enqueue(uid);

@@ -80,6 +80,7 @@ impl Controller {
             Done::Wrote(status, flow) => {
                 memory.wrote(*status);
                 self.put_flow(&flow);
+                self.tell(uid);
             }
             Done::Conflict(flow) => {
                 let status = flow.read_status();

@@ -3,6 +3,8 @@
 use baton_api::flow_status::{FlowJobState, FlowResult};
 use baton_flow::{InstanceId, NodePhase, Seen as End};
 
+use baton_protocol::Timestamp;
+
 use super::{Memory, Seen};
 use crate::child::Note;
 use crate::flow::children::ChildKind;
@@ -52,8 +54,8 @@ pub(super) fn take(memory: &mut Memory, seen: &Seen<'_>) {
     }
 }
 
-/// What Jobs and Tasks that failed say of it.
-pub(super) fn tell_ends(memory: &mut Memory, seen: &Seen<'_>, spec: &FlowSpec) {
+/// What Jobs and Tasks that failed say of it, and when nodes without any were over.
+pub(super) fn tell_ends(memory: &mut Memory, seen: &Seen<'_>, spec: &FlowSpec, now: Timestamp) {
     for (place, node) in memory.status.nodes.iter_mut().enumerate() {
         for (index, job) in node.jobs.iter_mut().enumerate() {
             let told = matches!(
@@ -72,6 +74,9 @@ pub(super) fn tell_ends(memory: &mut Memory, seen: &Seen<'_>, spec: &FlowSpec) {
             if let Some(message) = child.or(refused) {
                 job.message.clone_from(message);
             }
+        }
+        if node.state.is_over() {
+            node.finished_at.get_or_insert(now);
         }
         let failed = node.jobs.iter().find(|j| j.state == FlowJobState::Failed);
         if let (NodePhase::Failed, Some(job)) = (node.state, failed) {

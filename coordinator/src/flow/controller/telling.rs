@@ -1,0 +1,73 @@
+//! What callbacks are told of a flow, and how far they came.
+
+use std::time::Duration;
+
+use baton_protocol::Timestamp;
+
+use super::Controller;
+use crate::callbacks::{Progress, Story};
+use crate::flow::story::story;
+use crate::task::object::now;
+
+/// How long ago a run may have ended whose callbacks are told again after a restart that knows nothing
+/// of them.
+const TOLD_AGAIN: Duration = Duration::from_secs(3600);
+
+impl Controller {
+    /// Takes how far callbacks came.
+    pub(in crate::flow) fn progress(&mut self, progress: Progress) {
+        if let Some(entry) = self.flows.get_mut(&progress.task) {
+            let status = &mut entry.memory.status;
+            if status.run == progress.run {
+                status.callbacks = progress.callbacks;
+            }
+            self.enqueue(progress.task);
+        }
+    }
+
+    /// Tells the callbacks of a flow that was not seen before what they may not know yet.
+    pub(super) fn tell_again(&mut self, uid: &str) {
+        let Some(entry) = self.flows.get(uid) else {
+            return;
+        };
+        let status = &entry.memory.durable;
+        let recent = |at: Timestamp| now().since(at) < TOLD_AGAIN;
+        let is_settled = status.phase.is_over()
+            && match status.callbacks.as_slice() {
+                [] => !status.finished_at.is_some_and(recent),
+                some => some.iter().all(|c| c.waiting == 0),
+            };
+        if !is_settled {
+            self.tell(uid);
+        }
+    }
+
+    /// Hands the story over, where it is longer than it was or is for others. Where it cannot be, the
+    /// next look at the flow sees to it that it is tried again.
+    pub(super) fn tell(&mut self, uid: &str) {
+        let Some(entry) = self.flows.get_mut(uid) else {
+            return;
+        };
+        let status = &entry.memory.durable;
+        let events = story(uid, &entry.view.name, status);
+        let told = (status.run, entry.view.generation, events.len());
+        if events.is_empty() || told == entry.told {
+            entry.untold = false;
+            return;
+        }
+        let spec = entry.view.spec.as_ref().ok();
+        let story = Story {
+            task: uid.to_owned(),
+            namespace: entry.view.namespace.clone(),
+            name: entry.view.name.clone(),
+            run: status.run,
+            sinks: spec.map(|s| s.spec.callbacks.clone()).unwrap_or_default(),
+            events,
+            known: entry.memory.status.callbacks.clone(),
+        };
+        entry.untold = self.stories.try_send(story).is_err();
+        if !entry.untold {
+            entry.told = told;
+        }
+    }
+}

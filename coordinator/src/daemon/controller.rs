@@ -165,6 +165,14 @@ impl Controller {
         all.into_iter().for_each(|uid| self.enqueue(uid));
     }
 
+    /// Nodes changed: that concerns those that are not over.
+    fn nodes_changed(&mut self) {
+        let open = self.daemons.iter();
+        let open = open.filter(|(_, entry)| entry.durable.finished_at.is_none());
+        let open: Vec<_> = open.map(|(uid, _)| uid.clone()).collect();
+        open.into_iter().for_each(|uid| self.enqueue(uid));
+    }
+
     /// Does what is to be done for every DaemonJob that something changed for.
     pub(super) fn work(&mut self) {
         if !self.unsynced.is_empty() {
@@ -190,13 +198,16 @@ impl Controller {
         let Some(entry) = self.daemons.get(uid).filter(|e| !e.view.is_deleting()) else {
             return;
         };
+        // What is over has nothing more to do with nodes.
+        let is_over = entry.durable.finished_at.is_some();
+        let is_settled = is_over && entry.view.rerun == entry.durable.rerun;
         let members = match &entry.view.spec {
-            Ok(spec) => self
+            Ok(spec) if !is_settled => self
                 .nodes
                 .iter()
                 .map(|(name, node)| (name.clone(), member(node, &spec.pod, &spec.excluded)))
                 .collect(),
-            Err(_) => Members::new(),
+            _ => Members::new(),
         };
         let next = plan(&Known {
             view: &entry.view,

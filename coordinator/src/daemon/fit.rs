@@ -6,7 +6,7 @@
 //! and every other taint keeps it from counting. As with a DaemonSet, a new `NoSchedule` taint lets go
 //! on what runs, and a `NoExecute` taint, or labels that no longer match, end it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_flow::daemon::{Hold, Member, Place};
 use baton_protocol::Timestamp;
@@ -29,10 +29,11 @@ const CONDITIONS: [&str; 2] = ["node.kubernetes.io/", "node.cloudprovider.kubern
 pub fn member(node: &Node, pod: &PodSpec, excluded: &BTreeSet<String>) -> Member {
     let meta = &node.metadata;
     let name = meta.name.as_deref().unwrap_or_default();
-    let labels = meta.labels.clone().unwrap_or_default();
-    let spec = node.spec.clone().unwrap_or_default();
+    let none = BTreeMap::new();
+    let labels = meta.labels.as_ref().unwrap_or(&none);
+    let spec = node.spec.as_ref();
     let tolerations = pod.tolerations.as_deref().unwrap_or_default();
-    let taints = spec.taints.unwrap_or_default();
+    let taints = spec.and_then(|s| s.taints.as_deref()).unwrap_or_default();
     let untolerated = || {
         let keeps_away = |t: &&Taint| {
             matches!(t.effect.as_str(), "NoSchedule" | "NoExecute")
@@ -42,7 +43,7 @@ pub fn member(node: &Node, pod: &PodSpec, excluded: &BTreeSet<String>) -> Member
         taints.iter().filter(keeps_away)
     };
     let is_condition = |t: &&Taint| CONDITIONS.iter().any(|c| t.key.starts_with(c));
-    let place = if excluded.contains(name) || !admits(pod, name, &labels) {
+    let place = if excluded.contains(name) || !admits(pod, name, labels) {
         Place::Out
     } else {
         let others = untolerated().filter(|t| !is_condition(t));
@@ -63,7 +64,7 @@ pub fn member(node: &Node, pod: &PodSpec, excluded: &BTreeSet<String>) -> Member
         effect: "NoSchedule".to_owned(),
         ..Taint::default()
     };
-    let is_cordoned = spec.unschedulable == Some(true)
+    let is_cordoned = spec.is_some_and(|s| s.unschedulable == Some(true))
         && !tolerations.iter().any(|known| tolerates(known, &cordon));
     let hold = match holds.find(|key| *key != UNSCHEDULABLE) {
         _ if is_cordoned => Some(Hold::Cordoned),

@@ -66,7 +66,12 @@ pub(super) fn plan(known: &Known<'_>) -> Next {
         if !state.nodes.is_empty() && !rules.suspended && status.template_digest.is_empty() {
             status.template_digest.clone_from(&spec.digest);
         }
-        actions.retain(|action| still_holds(action, &state));
+        // What is to start may have been given up in between.
+        let started = starting(state.nodes.iter());
+        actions.retain(|action| match action {
+            DaemonAction::Start { node, attempt } => started.contains(&(node.as_str(), *attempt)),
+            _ => true,
+        });
     }
     let job = |node: &DaemonNode| view.job_name(&node.name, node.attempts);
     status.set_state(&state, &job);
@@ -143,27 +148,22 @@ fn refusal(
     (count > MAX_DAEMON_NODES).then_some(("TooManyNodes", message))
 }
 
-/// What is to start may have been given up in between.
-fn still_holds(action: &DaemonAction, state: &DaemonState) -> bool {
-    let DaemonAction::Start { node, attempt } = action else {
-        return true;
-    };
-    let is_it = |n: &&DaemonNode| n.name == *node && n.attempts == *attempt;
-    let found = state.nodes.iter().find(is_it);
-    found.is_some_and(|n| n.state == DaemonPhase::Starting)
-}
-
 /// Whether a node waits for the write in order to start, or somebody for the end.
 fn is_urgent(durable: &DaemonJobStatus, status: &DaemonJobStatus) -> bool {
+    let [was, is] = [durable, status].map(|s| starting(s.nodes.iter().map(|n| &n.node)));
     durable.phase != status.phase
         || durable.run != status.run
         || durable.finished_at != status.finished_at
-        || !starting(status).is_subset(&starting(durable))
+        || !is.is_subset(&was)
 }
 
-fn starting(status: &DaemonJobStatus) -> BTreeSet<(&str, u32)> {
-    let all = status.nodes.iter().map(|n| &n.node);
-    all.filter(|n| n.state == DaemonPhase::Starting)
+/// The nodes that are let go, and which attempt.
+fn starting<'a>(nodes: impl Iterator<Item = &'a DaemonNode>) -> BTreeSet<(&'a str, u32)> {
+    nodes
+        .filter(|n| n.state == DaemonPhase::Starting)
         .map(|n| (n.name.as_str(), n.attempts))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ impl Controller {
                 let name = node.metadata.name.clone()?;
                 if self.nodes.get(&name) != Some(&*node) {
                     self.nodes.insert(name.clone(), *node);
-                    self.enqueue_all();
+                    self.nodes_changed();
                 }
                 Some(name)
             }
@@ -133,7 +133,7 @@ impl Controller {
                     .remove(&node.metadata.name.unwrap_or_default())
                     .is_some()
                 {
-                    self.enqueue_all();
+                    self.nodes_changed();
                 }
             }
         }
@@ -163,7 +163,7 @@ impl Controller {
                 let before = self.nodes.len();
                 self.nodes.retain(|name, _| list.contains(name));
                 if self.nodes.len() != before {
-                    self.enqueue_all();
+                    self.nodes_changed();
                 }
             }
             Watched::DaemonJobs => {

@@ -3,7 +3,7 @@
 pub mod daemon;
 pub mod flow;
 mod page;
-mod schedule;
+pub(super) mod schedule;
 pub mod text;
 
 use std::time::SystemTime;

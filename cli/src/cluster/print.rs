@@ -17,6 +17,7 @@ use super::follow::{Followed, Since, follow};
 use super::graph;
 use super::kind::Kind;
 use super::object::Object;
+use super::once::runs_itself;
 use super::shown::{Shown, Wanted};
 use super::standing::Standing;
 use super::states;
@@ -32,6 +33,7 @@ const LAG: Duration = Duration::from_secs(5);
 pub(super) async fn logs(args: &args::Logs, terminal: &mut Terminal) -> Result<i32, ClusterError> {
     let cluster = Cluster::connect(&args.target).await?;
     let object = find(&cluster, &args.object).await?;
+    runs_itself(&object)?;
     match object.kind() {
         Kind::Task => of_task(args, &cluster, &object, terminal).await,
         Kind::JobFlow | Kind::DaemonJob => of_graph(args, &cluster, &object, terminal).await,

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use baton_protocol::Timestamp;
 
+use super::describe::schedule::next_run;
 use super::object::Object;
 use super::standing::Standing;
 use crate::show::style::{FAINT, Palette, Style, YELLOW, width};
@@ -115,6 +116,10 @@ impl Row {
                 "status of another version".to_owned(),
                 String::new(),
             ),
+        };
+        let reason = match reason.as_str() {
+            "" => next_run(object).unwrap_or_default(),
+            _ => reason,
         };
         let created = object.metadata.creation_timestamp.as_ref();
         let age = created.map(|at| age(now.since(Timestamp(SystemTime::from(at.0)))));

@@ -55,6 +55,18 @@ impl Page {
     }
 }
 
+/// When the next run of an object begins, in few words; none where none does.
+pub(in super::super) fn next_run(object: &Object) -> Option<String> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Status {
+        schedule: Option<ScheduleStatus>,
+    }
+    let status: Status = object.status().ok()?;
+    let next = status.schedule?.next_schedule_time?;
+    Some(format!("next {}", short(next)))
+}
+
 /// The schedule of a spec, as far as it can be read.
 fn spec(spec: &Value) -> Option<ScheduleSpec> {
     ScheduleSpec::deserialize(spec.get("schedule")?).ok()
@@ -107,6 +119,11 @@ Schedule
   Runs        baton list -l baton.dev/schedule=nightly
 ";
         assert_eq!(page.text, want);
+        let mut scheduled = object.clone();
+        scheduled.status = Some(json!({"schedule": status}));
+        let next = next_run(&scheduled);
+        assert_eq!(next.as_deref(), Some("next 2030-01-02T02:00:00Z"));
+        assert_eq!(next_run(&object), None);
         let mut plain = Page::new(Palette(false));
         let object = Object {
             spec: json!({"steps": []}),

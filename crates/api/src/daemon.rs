@@ -65,7 +65,7 @@ pub struct DaemonJobSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds_after_finished: Option<u32>,
     /// How long a node that is not ready is waited for, in seconds, before it counts as failed;
-    /// [`DEFAULT_NOT_READY_SECONDS`] where nothing is said.
+    /// 300 where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_ready_seconds: Option<u32>,
     /// Nothing new is started.

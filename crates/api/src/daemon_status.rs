@@ -37,7 +37,7 @@ pub struct DaemonJobStatus {
     pub run: u32,
     /// How many nodes stand how.
     pub counts: NodeCounts,
-    /// The names of the nodes by how they stand; of each at most [`MAX_NODES_LISTED`].
+    /// The names of the nodes by how they stand; of each at most 1,000.
     pub nodes_by_state: NodesByState,
     /// What its Jobs are made of: while another is asked for, none is started.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -70,7 +70,7 @@ pub struct DaemonJobStatus {
     /// Nodes that are gone and no longer listed, by how they ended.
     #[serde(skip_serializing_if = "Forgotten::is_none")]
     pub forgotten: Forgotten,
-    /// The nodes, by name; at most [`MAX_DAEMON_NODES`](baton_flow::daemon::MAX_DAEMON_NODES).
+    /// The nodes, by name; at most 5,000.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeStatus>,
 }

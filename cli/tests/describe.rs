@@ -1,4 +1,4 @@
-//! What `baton describe` says of Tasks in several states: `describe/*.json` are objects as the API
+//! What `baton describe` says of objects in several states: `describe/**/*.json` are those as the API
 //! server has them, beside each the text. `BATON_UPDATE_GOLDEN=1` writes the texts anew.
 
 // A test fails by panicking, in its helpers too.
@@ -7,7 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use baton_cli::cluster::describe::daemon::{KnownDaemon, daemon_text};
+use baton_cli::cluster::describe::flow::{KnownFlow, flow_text};
 use baton_cli::cluster::describe::text::{EventLine, Known, text};
+use baton_cli::cluster::kind::Kind;
 use baton_cli::cluster::object::Object;
 use baton_cli::cluster::table::{Row, Table};
 use baton_cli::show::style::Palette;
@@ -19,7 +22,13 @@ fn now() -> Timestamp {
 }
 
 fn tasks() -> Vec<(PathBuf, Object)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/describe");
+    let found = objects("tests/describe");
+    assert!(found.len() >= 5, "{found:?}");
+    found
+}
+
+fn objects(folder: &str) -> Vec<(PathBuf, Object)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let files = std::fs::read_dir(folder)
         .unwrap()
         .map(|e| e.unwrap().path());
@@ -27,7 +36,6 @@ fn tasks() -> Vec<(PathBuf, Object)> {
         .filter(|f| f.extension() == Some("json".as_ref()))
         .collect();
     files.sort();
-    assert!(files.len() >= 5, "{files:?}");
     let read = |f: PathBuf| {
         let text = std::fs::read(&f).unwrap();
         let task = serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{f:?}: {e}"));
@@ -78,8 +86,41 @@ fn texts() {
 }
 
 #[test]
+fn texts_of_graphs() {
+    let objects = objects("tests/describe/graphs");
+    assert!(objects.len() >= 4, "{objects:?}");
+    for (file, object) in objects {
+        let text = |palette| match object.kind() {
+            Kind::DaemonJob => daemon_text(
+                &KnownDaemon {
+                    daemon: &object,
+                    status: &object.status().unwrap(),
+                    events: Ok(&[]),
+                    now: now(),
+                },
+                palette,
+            ),
+            _ => flow_text(
+                &KnownFlow {
+                    flow: &object,
+                    status: &object.status().unwrap(),
+                    events: Ok(&[]),
+                    now: now(),
+                    columns: 100,
+                },
+                palette,
+            ),
+        };
+        let plain = text(Palette(false));
+        compare(&file.with_extension("txt"), &plain);
+        assert_eq!(without_colours(&text(Palette(true))), plain);
+        assert!(plain.lines().all(|l| l == l.trim_end()), "{plain:?}");
+    }
+}
+
+#[test]
 fn the_list() {
-    let tasks = tasks();
+    let tasks = [tasks(), objects("tests/describe/graphs")].concat();
     let rows: Vec<_> = tasks.iter().map(|(_, t)| Row::new(t, now())).collect();
     let mut table = Table::new(true);
     table.fit(&rows);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use baton_api::flow_status::{FlowJobState, FlowNodeStatus};
-use baton_flow::NodePhase;
 use baton_flow::daemon::{DaemonNode, DaemonPhase};
 use baton_protocol::Timestamp;
 
@@ -11,18 +10,6 @@ use crate::show::style::{FAINT, GREEN, RED, Style, YELLOW, span};
 
 /// A mark and its colour.
 pub type Mark = (&'static str, Style);
-
-/// The mark of a flow's node.
-pub fn of_node(state: NodePhase) -> Mark {
-    match state {
-        NodePhase::Waiting => ("·", FAINT),
-        NodePhase::Running => ("▶", FAINT),
-        NodePhase::Succeeded => ("✔", GREEN),
-        NodePhase::Failed => ("✘", RED),
-        NodePhase::Skipped => ("○", FAINT),
-        NodePhase::Cancelled => ("✘", YELLOW),
-    }
-}
 
 /// The mark of a Job or Task of a flow's node.
 pub fn of_job(state: FlowJobState) -> Mark {

@@ -158,7 +158,6 @@ impl<'a> Maker<'a> {
         }
         let mut fields = BTreeSet::new();
         let given = [
-            ("callbacks", !spec.callbacks.is_empty()),
             (
                 "ttlSecondsAfterFinished",
                 spec.ttl_seconds_after_finished.is_some(),

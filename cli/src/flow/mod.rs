@@ -10,10 +10,11 @@ mod present;
 mod run;
 pub mod screen;
 mod story;
+mod telling;
 
 pub use child::Told;
 pub use describe::{facts, graph, json};
 pub use make::Templates;
-pub use run::{FlowError, MAX_AT_ONCE, check, run};
+pub use run::{FlowError, MAX_AT_ONCE, Over, check, run};
 pub use screen::conclusion;
 pub use story::FlowStory;

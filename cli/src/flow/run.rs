@@ -20,7 +20,9 @@ use super::make::{Made, Maker, Templates};
 use super::present::present;
 use super::screen;
 use super::story::FlowStory;
+use super::telling::happenings;
 use crate::job;
+use crate::run::callbacks::{self, CallbackError, Callbacks};
 use crate::run::children::{self, Children, abandon};
 use crate::run::notes;
 use crate::run::task::{Options, Part};
@@ -53,6 +55,9 @@ pub enum FlowError {
     /// The graph has mistakes.
     #[error("{0}")]
     Graph(String),
+    /// A callback.
+    #[error(transparent)]
+    Callback(#[from] CallbackError),
 }
 
 enum Event {
@@ -75,6 +80,7 @@ pub fn check(
     templates: &Templates,
     env: &[(String, String)],
 ) -> Result<Vec<String>, FlowError> {
+    callbacks::sinks_of(&flow.spec.callbacks)?;
     let maker = Maker::new(flow, templates);
     let mut all = maker.notes();
     for (place, node) in flow.spec.nodes().enumerate() {
@@ -106,6 +112,15 @@ pub fn check(
     Ok(all)
 }
 
+/// A flow that is over.
+#[derive(Debug)]
+pub struct Over {
+    /// Its story.
+    pub story: FlowStory,
+    /// What still has to be told to others: for [`deliver`](crate::run::task::deliver).
+    pub callbacks: Option<Callbacks>,
+}
+
 /// Runs a flow and tells its story. `base` is the folder that its containers and steps start in.
 ///
 /// # Errors
@@ -118,13 +133,15 @@ pub fn run(
     options: &Options<'_>,
     children: &Children,
     terminal: &mut Terminal,
-) -> Result<FlowStory, FlowError> {
+) -> Result<Over, FlowError> {
     let graph = flow.spec.graph().map_err(|errors| {
         let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
         FlowError::Graph(all.join("; "))
     })?;
     let notes = check(flow, templates, options.env)?;
     let name = flow.metadata.display_name().to_owned();
+    let receivers = &flow.spec.callbacks;
+    let callbacks = Callbacks::of_flow(receivers, &name, &callbacks::run_id())?;
     if !options.quiet {
         screen::introduce(&name, &graph, &notes, terminal);
     }
@@ -155,6 +172,7 @@ pub fn run(
         over: BTreeMap::new(),
         attempts: BTreeMap::new(),
         notes,
+        callbacks,
         cancelled: false,
         killed: false,
         site: Site {
@@ -174,20 +192,25 @@ pub fn run(
         status,
         attempts,
         notes,
+        callbacks,
         cancelled,
         ..
     } = run;
-    Ok(FlowStory {
-        name,
-        source: source.to_owned(),
-        started_at: status.started_at.unwrap_or(began),
-        finished_at: status.finished_at.unwrap_or_else(now),
-        status,
-        attempts,
-        notes,
-        cancelled,
-        graph,
-    })
+    let over = Over {
+        story: FlowStory {
+            name,
+            source: source.to_owned(),
+            started_at: status.started_at.unwrap_or(began),
+            finished_at: status.finished_at.unwrap_or_else(now),
+            status,
+            attempts,
+            notes,
+            cancelled,
+            graph,
+        },
+        callbacks,
+    };
+    Ok(over)
 }
 
 /// Columns for the names of all containers and steps.
@@ -240,6 +263,7 @@ struct Run<'a> {
     over: BTreeMap<(InstanceId, u32), Seen>,
     attempts: BTreeMap<(InstanceId, u32), Told>,
     notes: Vec<String>,
+    callbacks: Option<Callbacks>,
     cancelled: bool,
     killed: bool,
     site: Site<'a>,
@@ -265,9 +289,22 @@ impl<'a> Run<'a> {
             self.wait(told, wake);
         }
         if self.killed {
+            let before = self.state.clone();
             self.give_up();
+            self.changed(&before);
         }
         self.tell_status();
+    }
+
+    /// The state is another one than before.
+    fn changed(&mut self, before: &State) {
+        self.tell_status();
+        self.say(before);
+        if let Some(callbacks) = &self.callbacks {
+            for (at, what) in happenings(before, &self.state, &self.status, now()) {
+                callbacks.say(at, what);
+            }
+        }
     }
 
     fn see(&self, id: InstanceId, attempt: u32) -> Seen {
@@ -312,8 +349,7 @@ impl<'a> Run<'a> {
         let state = fold(self.graph, &rules, &self.state, now, &seen, &mut begin);
         if state != self.state {
             let before = std::mem::replace(&mut self.state, state);
-            self.tell_status();
-            self.say(&before);
+            self.changed(&before);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Telling a task's callbacks what happens.
+//! Telling the callbacks of a task or a flow what happens.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use baton_callbacks::{
     Event, Format, Happening, Kind, Policy, Secret, SecretError, Sender, Sink, SinkError, Source,
     StartError, TaskEnd, TaskOutcome,
 };
+use baton_protocol::Timestamp;
 use baton_steps::{Cause, Kind as StepKind, Notice, Phase, Plan, StepState};
 
 /// How long deliveries may take after the task is over.
@@ -49,7 +50,7 @@ pub enum CallbackError {
     Start(#[from] StartError),
 }
 
-/// The receivers of one task's run.
+/// The receivers of one run of a task or a flow.
 #[derive(Debug)]
 pub struct Callbacks {
     sender: Sender,
@@ -62,7 +63,15 @@ pub struct Callbacks {
 /// # Errors
 /// Where one of them cannot be used.
 pub fn sinks(task: &Rendered) -> Result<Vec<Sink>, CallbackError> {
-    task.spec().callbacks.iter().map(sink).collect()
+    sinks_of(&task.spec().callbacks)
+}
+
+/// The receivers that a list names.
+///
+/// # Errors
+/// Where one of them cannot be used.
+pub fn sinks_of(callbacks: &[Callback]) -> Result<Vec<Sink>, CallbackError> {
+    callbacks.iter().map(sink).collect()
 }
 
 fn sink(callback: &Callback) -> Result<Sink, CallbackError> {
@@ -137,6 +146,31 @@ impl Callbacks {
                 .map(|(_, _, name)| name.to_owned())
                 .collect(),
         })
+    }
+
+    /// Starts to send for one run of a flow; `None` where it names no receiver.
+    ///
+    /// # Errors
+    /// Where nothing can be sent at all, or a receiver cannot be used.
+    pub fn of_flow(
+        receivers: &[Callback],
+        flow: &str,
+        run: &str,
+    ) -> Result<Option<Callbacks>, CallbackError> {
+        let sinks = sinks_of(receivers)?;
+        if sinks.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Callbacks {
+            sender: Sender::start(sinks, Policy::default())?,
+            source: Source::of_flow(run, flow),
+            names: Vec::new(),
+        }))
+    }
+
+    /// Tells the receivers what happened to a flow. Never blocks.
+    pub fn say(&self, at: Timestamp, what: Happening) {
+        self.sender.send(&self.source.event(at, what));
     }
 
     /// Tells the receivers. Never blocks.

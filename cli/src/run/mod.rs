@@ -229,8 +229,14 @@ impl Session<'_> {
         let options = options(self.args);
         let (children, terminal) = (self.children, &mut *self.terminal);
         let templates = &self.templates;
-        let story = flow::run(flow, templates, source, base, &options, children, terminal)?;
+        let over = flow::run(flow, templates, source, base, &options, children, terminal)?;
+        let mut story = over.story;
+        // First of all how it went: others may let themselves be waited for.
         self.print(|palette, table, quiet| flow::conclusion(&story, palette, table, quiet));
+        if let Some(callbacks) = over.callbacks {
+            let lost = task::deliver(callbacks, self.children, self.terminal);
+            story.notes.extend(lost);
+        }
         self.runs.push(flow::json(&story));
         Ok(self.report(index, story.exit_code(), || Some(flow::facts(&story))))
     }

@@ -158,3 +158,48 @@ fn a_receiver_that_is_not_there_is_told_of_and_can_be_given_up() {
     assert_eq!(finish(child).code, 0);
     assert!(bench.leftovers().is_empty());
 }
+
+#[test]
+fn a_flow_tells_of_its_nodes_in_order() {
+    let (url, requests) = receiver(|_| "204 No Content");
+    let node = |name: &str, needs: &str, command: &str| {
+        format!(
+            "  - {{name: {name}, dependencies: [{needs}], jobTemplate: {{backoffLimit: 0, template: {{spec: {{containers: [{{name: c, command: ['{command}']}}]}}}}}}}}\n"
+        )
+    };
+    let manifest = format!(
+        "apiVersion: baton.dev/v1alpha1\nkind: JobFlow\nmetadata: {{name: f}}\nspec:\n  callbacks: [{{url: '{url}'}}]\n  flows:\n{}{}{}",
+        node("a", "", "true"),
+        node("b", "a", "false"),
+        node("c", "b", "true"),
+    );
+    let ran = Bench::with(&manifest).run(&[]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let told: Vec<serde_json::Value> = requests
+        .try_iter()
+        .map(|r| serde_json::from_str(&r.body).unwrap())
+        .collect();
+    let said: Vec<_> = told
+        .iter()
+        .map(|e| {
+            let kind = e["type"].as_str().unwrap();
+            let node = e["data"]["node"].as_str().unwrap_or_default();
+            (kind.strip_prefix("dev.baton.").unwrap(), node)
+        })
+        .collect();
+    let expected = [
+        ("flow.started", ""),
+        ("node.started", "a"),
+        ("node.finished", "a"),
+        ("node.started", "b"),
+        ("node.finished", "b"),
+        ("node.finished", "c"),
+        ("flow.finished", ""),
+    ];
+    assert_eq!(said, expected);
+    let last = &told[6]["data"];
+    assert_eq!(last["flow"], "f");
+    assert_eq!(last["outcome"], "Failed");
+    assert_eq!(last["failedNode"], "b");
+    assert_eq!(told[5]["data"]["state"], "Skipped");
+}

@@ -1,0 +1,87 @@
+//! What a flow's callbacks are told: what changed from one state to the next.
+
+use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
+use baton_callbacks::event::Happening;
+use baton_callbacks::{FlowEnd, NodeEnd, TaskOutcome};
+use baton_flow::State;
+use baton_protocol::Timestamp;
+
+/// The happenings between two states, in order, with their times. `status` is what the later one says.
+pub(super) fn happenings(
+    before: &State,
+    after: &State,
+    status: &JobFlowStatus,
+    now: Timestamp,
+) -> Vec<(Timestamp, Happening)> {
+    let mut told = Vec::new();
+    if let (Some(at), None) = (after.started_at, before.started_at) {
+        told.push((at, Happening::FlowStarted));
+    }
+    let began = |state: &State, place: usize| {
+        let node = state.nodes.get(place);
+        node.is_some_and(|n| n.instances.iter().any(|i| i.started_at.is_some()))
+    };
+    let is_over = |state: &State, place: usize| {
+        let node = state.nodes.get(place);
+        node.is_some_and(|n| n.phase.is_over())
+    };
+    let mut starts = Vec::new();
+    for (place, node) in status.nodes.iter().enumerate() {
+        let name = node.name.clone();
+        let starts_now = began(after, place) && !began(before, place);
+        let ends_now = is_over(after, place) && !is_over(before, place);
+        if starts_now {
+            let at = node.started_at.unwrap_or(now);
+            let what = Happening::NodeStarted { node: name.clone() };
+            match ends_now {
+                true => told.push((at, what)),
+                false => starts.push((at, what)),
+            }
+        }
+        if ends_now {
+            let end = node_end(node, node.finished_at.unwrap_or(now));
+            let at = end.finished_at;
+            told.push((at, Happening::NodeFinished { node: name, end }));
+        }
+    }
+    // What ended is what let others start.
+    told.extend(starts);
+    if let (Some(finished_at), None) = (after.finished_at, before.finished_at) {
+        let started_at = after.started_at.unwrap_or(finished_at);
+        let end = flow_end(status, started_at, finished_at);
+        told.push((finished_at, Happening::FlowFinished(end)));
+    }
+    told
+}
+
+fn node_end(node: &FlowNodeStatus, finished_at: Timestamp) -> NodeEnd {
+    NodeEnd {
+        state: format!("{:?}", node.state),
+        reason: node.reason.clone(),
+        message: node.message.clone(),
+        jobs: node.jobs.iter().map(|j| j.name.clone()).collect(),
+        started_at: node.started_at,
+        finished_at,
+    }
+}
+
+fn flow_end(status: &JobFlowStatus, started_at: Timestamp, finished_at: Timestamp) -> FlowEnd {
+    let outcome = match status.phase {
+        JobFlowPhase::Succeeded => TaskOutcome::Succeeded,
+        JobFlowPhase::Cancelled => TaskOutcome::Cancelled,
+        _ if status.reason == "DeadlineExceeded" => TaskOutcome::TimedOut,
+        _ => TaskOutcome::Failed,
+    };
+    let cause = status.cause.as_ref().map(|c| c.node.clone());
+    FlowEnd {
+        outcome,
+        reason: status.reason.clone(),
+        failed_node: cause.filter(|node| !node.is_empty()),
+        started_at,
+        finished_at,
+        message: match outcome {
+            TaskOutcome::Succeeded => String::new(),
+            _ => status.message.clone(),
+        },
+    }
+}

@@ -8,9 +8,12 @@ use baton_api::flow_run::Item;
 use baton_api::job::JobSpec;
 use baton_api::status::Carrier;
 use baton_api::task::TaskSpec;
-use baton_api::{Object, Rendered, Task, render};
+use baton_api::{FieldPath, Object, Rendered, Task, render};
+use k8s_openapi::api::batch::v1 as native;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use crate::build::{BuildError, DEFAULT_USER, PodInputs, build};
+use crate::build::native::object;
+use crate::build::{BuildError, DEFAULT_USER, Mistakes, PodInputs, build};
 use crate::job::{JobInputs, Owner, job};
 use crate::task::task;
 
@@ -104,15 +107,37 @@ fn globals(globals: &GlobalParams) -> Vec<String> {
 
 /// What keeps a spec from being a Job, with fields from `jobTemplate` on.
 fn job_spec(spec: &JobSpec) -> Vec<String> {
-    let none = BTreeMap::new();
-    let made = job(spec, &inputs(&GlobalParams::default(), &none));
-    let found = made.err().map(sentences).unwrap_or_default().into_iter();
+    let mut found = native_fields(spec);
+    if found.is_empty() {
+        let none = BTreeMap::new();
+        let made = job(spec, &inputs(&GlobalParams::default(), &none));
+        found = made.err().map(sentences).unwrap_or_default();
+    }
     // Its pods' metadata is looked at by itself.
     let placed = |m: String| match m.starts_with("template.") {
         true => format!("jobTemplate.{m}"),
         false => m,
     };
-    found.map(placed).collect()
+    found.into_iter().map(placed).collect()
+}
+
+/// The native fields of a Job that are wrong, each by itself.
+fn native_fields(spec: &JobSpec) -> Vec<String> {
+    let mut mistakes = Mistakes::default();
+    let path = FieldPath::default().key("jobTemplate");
+    let _: native::JobSpec = object(spec.native(), &path, &mut mistakes);
+    let (path, pod) = (path.key("template").key("spec"), &spec.template.spec);
+    let _: PodSpec = object(pod.native(), &path, &mut mistakes);
+    for (field, containers) in [
+        ("initContainers", &pod.init_containers),
+        ("containers", &pod.containers),
+    ] {
+        for (i, container) in containers.iter().enumerate() {
+            let path = path.key(field).index(i);
+            let _: Container = object(container.native(), &path, &mut mistakes);
+        }
+    }
+    mistakes.0.iter().map(ToString::to_string).collect()
 }
 
 /// What keeps a spec from being a Task and its pod, with fields from `taskTemplate` on.
@@ -192,7 +217,7 @@ mod tests {
         );
     }
 
-    fn object(kind: &str, spec: serde_json::Value) -> Vec<String> {
+    fn reviewed(kind: &str, spec: serde_json::Value) -> Vec<String> {
         let object = json!({
             "apiVersion": "baton.dev/v1alpha1", "kind": kind,
             "metadata": { "name": "a" }, "spec": spec,
@@ -222,7 +247,7 @@ mod tests {
                               "params": [{ "name": "p", "value": "v" }] }],
             })
         };
-        let found = object("JobFlow", flow("4q"));
+        let found = reviewed("JobFlow", flow("4q"));
         assert_eq!(
             found,
             [
@@ -232,15 +257,28 @@ mod tests {
             ]
         );
         let template = |limit: &str| json!({ "jobTemplate": { "template": pod(limit) } });
-        assert!(object("JobTemplate", template("1Gi")).is_empty());
+        assert!(reviewed("JobTemplate", template("1Gi")).is_empty());
         assert_eq!(
-            object("JobTemplate", template("4q")),
+            reviewed("JobTemplate", template("4q")),
             [format!("spec.jobTemplate.template.spec.{at}: {says}")]
         );
+        let wrong = json!({ "jobTemplate": { "template": { "spec": {
+            "tolerations": "all",
+            "containers": [{ "name": "a", "image": "i", "resources": { "limits": 7 } }],
+        } }, "podFailurePolicy": {} } });
+        let found = reviewed("JobTemplate", wrong);
+        let template = "spec.jobTemplate.template.spec";
+        assert!(
+            found[0].starts_with(&format!("{template}.tolerations: ")),
+            "{found:?}"
+        );
+        let limits = format!("{template}.containers[0].resources: invalid type: integer `7`");
+        assert!(found[1].starts_with(&limits), "{found:?}");
+        assert_eq!(found.len(), 2, "{found:?}");
         let daemon = |limit: &str| json!({ "template": pod(limit) });
-        assert!(object("DaemonJob", daemon("1Gi")).is_empty());
+        assert!(reviewed("DaemonJob", daemon("1Gi")).is_empty());
         assert_eq!(
-            object("DaemonJob", daemon("4q")),
+            reviewed("DaemonJob", daemon("4q")),
             [format!("spec.template.spec.{at}: {says}")]
         );
     }

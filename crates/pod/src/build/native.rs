@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Mistakes;
 
 /// An object of these fields. A field that is not read has its mistakes noted, and is left out.
-pub(super) fn object<'a, T: DeserializeOwned + Serialize + Default>(
+pub(crate) fn object<'a, T: DeserializeOwned + Serialize + Default>(
     fields: impl IntoIterator<Item = (&'static str, &'a Value)>,
     path: &FieldPath,
     mistakes: &mut Mistakes,

@@ -26,8 +26,6 @@ pub struct JobView {
     pub key: JobKey,
     /// How it stands.
     pub seen: JobSeen,
-    /// What its end says, for people.
-    pub message: String,
     /// It was told to stop.
     pub is_stopping: bool,
     /// Its Job controller does nothing with it yet: it waits for a queue.
@@ -45,15 +43,13 @@ impl JobView {
         let node = annotations.get(NODE_ANNOTATION)?.clone();
         let attempt = annotations.get(ATTEMPT_ANNOTATION)?.parse().ok()?;
         let spec = job.spec.as_ref();
-        let (seen, message) = outcome(job);
         Some(JobView {
             name: meta.name.clone()?,
             uid: meta.uid.clone()?,
             namespace: meta.namespace.clone().unwrap_or_default(),
             owner: controller(meta)?.to_owned(),
             key: (node, attempt),
-            seen,
-            message,
+            seen: outcome(job),
             // A DaemonJob has no deadline of a node: one is there where it was told to stop.
             is_stopping: spec.is_some_and(|s| s.active_deadline_seconds.is_some()),
             is_suspended: spec.is_some_and(|s| s.suspend == Some(true)),
@@ -63,24 +59,23 @@ impl JobView {
     }
 }
 
-fn outcome(job: &Job) -> (JobSeen, String) {
+fn outcome(job: &Job) -> JobSeen {
     let conditions = job.status.as_ref().and_then(|s| s.conditions.as_deref());
     for condition in conditions.unwrap_or_default() {
         if condition.status != "True" {
             continue;
         }
-        let message = || condition.message.clone().unwrap_or_default();
         match condition.type_.as_str() {
-            "Complete" => return (JobSeen::Succeeded, String::new()),
+            "Complete" => return JobSeen::Succeeded,
             "Failed" => {
                 let reason = condition.reason.clone().filter(|r| !r.is_empty());
                 let reason = reason.unwrap_or_else(|| "Failed".to_owned());
-                return (JobSeen::Failed(reason), message());
+                return JobSeen::Failed(reason);
             }
             _ => {}
         }
     }
-    (JobSeen::Live, String::new())
+    JobSeen::Live
 }
 
 /// The Jobs of all DaemonJobs.

@@ -4,6 +4,7 @@ mod child;
 pub mod daemon;
 mod describe;
 pub mod draw;
+mod drive;
 pub mod layout;
 mod make;
 mod present;
@@ -14,7 +15,8 @@ mod telling;
 
 pub use child::Told;
 pub use describe::{facts, graph, json};
+pub use drive::MAX_AT_ONCE;
 pub use make::Templates;
-pub use run::{FlowError, MAX_AT_ONCE, Over, check, run};
+pub use run::{FlowError, Over, check, run};
 pub use screen::conclusion;
 pub use story::FlowStory;

@@ -6,7 +6,7 @@ use baton_api::flow::Flow;
 use baton_api::flow_run::{Item, fill_job};
 use baton_api::flow_status::JobFlowStatus;
 use baton_api::job::JobSpec;
-use baton_flow::{Graph, InstanceId, NodePhase};
+use baton_flow::{InstanceId, NodePhase};
 use baton_pod::job::{JobInputs, Owner, job};
 use baton_pod::names::{
     ATTEMPT_ANNOTATION, FLOW_LABEL, FLOW_NODE_LABEL, INDEX_ANNOTATION, TEMPLATE_ANNOTATION,
@@ -173,23 +173,11 @@ pub fn child_name(flow_name: &str, flow: &FlowSpec, id: InstanceId, attempt: u32
     };
     let index = node.for_each.as_ref().map(|_| id.index);
     let plain = node_name(flow_name, &node.name, index, attempt);
-    if (index.is_none() && attempt <= 1) || !has_likeness(&flow.graph, &node.name) {
+    if (index.is_none() && attempt <= 1) || !flow.likenesses.contains(&node.name) {
         return plain;
     }
     // `a-1` may be element 1 of `a`, or the node `a-1`: no node's name ends with a dash.
     node_name(flow_name, &format!("{}-", node.name), index, attempt)
-}
-
-/// Whether another node's name is this one's with a number behind.
-fn has_likeness(graph: &Graph, name: &str) -> bool {
-    graph.nodes().iter().any(|other| {
-        let rest = other.name.strip_prefix(name);
-        let rest = rest.and_then(|r| r.strip_prefix('-'));
-        rest.is_some_and(|r| {
-            r.trim_start_matches('r')
-                .starts_with(|c: char| c.is_ascii_digit())
-        })
-    })
 }
 
 /// A result of a node that is over, as the status has it.

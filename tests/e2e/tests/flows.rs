@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use baton_api::flow_status::{JobFlowPhase, JobFlowStatus};
-use baton_e2e::{Cluster, Namespace};
+use baton_e2e::{Cluster, Namespace, Receiver, Request, until};
 use baton_flow::NodePhase;
 use serde_json::{Value, json};
 
@@ -185,4 +185,89 @@ fn kubectl_json(ns: &Namespace, yaml: &str) -> Value {
     });
     object.as_object_mut().expect("an object").remove("status");
     object
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn receivers_are_told_of_flows_and_their_nodes() {
+    let cluster = Cluster::shared();
+    let receiver = Receiver::start(&cluster);
+    let ns = cluster.namespace("flow-told");
+    let task = json!({
+        "steps": [{"name": "list", "image": "busybox:1.28", "imagePullPolicy": "IfNotPresent",
+                   "script": "#!/bin/sh\nprintf '[\"red\",\"green\"]' > $1\n",
+                   "args": ["$(results.colours.path)"], "results": [{"name": "colours"}]}],
+    });
+    let job = json!({"template": {"spec": {"containers": [{
+        "name": "c", "image": "busybox:1.28", "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", "echo $0", "$(item)"],
+    }]}}});
+    let flow = json!({
+        "apiVersion": "baton.dev/v1alpha1", "kind": "JobFlow", "metadata": {"name": "told"},
+        "spec": {
+            "callbacks": [{"url": receiver.url("/told")}],
+            "flows": [
+                {"name": "list", "taskTemplate": task},
+                {"name": "each", "dependencies": ["list"], "jobTemplate": job,
+                 "forEach": {"from": "$(flows.list.steps.list.results.colours)"}},
+            ],
+        },
+    });
+    ns.apply(&flow.to_string());
+    let done = finished(&ns, "told");
+    assert_eq!(done.phase, JobFlowPhase::Succeeded, "{done:?}");
+    let names: Vec<_> = done
+        .node("each")
+        .unwrap()
+        .jobs
+        .iter()
+        .map(|j| &j.name)
+        .collect();
+    assert_eq!(names, ["told-each-0", "told-each-1"]);
+    let told = || -> Vec<String> {
+        let of = |r: &Request| serde_json::from_slice::<Value>(&r.body).ok();
+        let events = receiver
+            .requests()
+            .iter()
+            .filter_map(of)
+            .collect::<Vec<_>>();
+        let flat = events.into_iter().flat_map(|e| match e {
+            Value::Array(all) => all,
+            one => vec![one],
+        });
+        let line = |e: Value| {
+            let kind = e["type"].as_str().unwrap_or_default().to_owned();
+            let node = e["data"]["node"].as_str().unwrap_or_default().to_owned();
+            format!("{} {node}", kind.trim_start_matches("dev.baton."))
+                .trim_end()
+                .to_owned()
+        };
+        flat.map(line)
+            .filter(|l| !l.starts_with("task.") && !l.starts_with("step."))
+            .collect()
+    };
+    let all = until(SOON, "all is told", || {
+        let told = told();
+        told.iter().any(|l| l == "flow.finished").then_some(told)
+    });
+    let expected = [
+        "flow.started",
+        "node.started list",
+        "node.finished list",
+        "node.started each",
+        "node.finished each",
+        "flow.finished",
+    ];
+    assert_eq!(all, expected);
+    let settled = |object: &Value| {
+        let callbacks = status(object).callbacks;
+        callbacks.first().is_some_and(|c| c.delivered == 6)
+    };
+    ns.wait(
+        "jobflow",
+        "told",
+        SOON,
+        "what was told is in the status",
+        settled,
+    );
 }

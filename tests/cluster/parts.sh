@@ -5,11 +5,18 @@ alive() { [ -f "$STATE/$1.pid" ] && lives "$(cat "$STATE/$1.pid")"; }
 lives() { # lives PID: and is no zombie that nobody has reaped yet
   local state; state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) && [ -n "$state" ] && [ "$state" != Z ]
 }
+without_locks() { # closes what was inherited: a part that outlives its caller must not hold the caller's locks
+  local fd
+  for fd in "/proc/$BASHPID/fd"/*; do
+    fd=${fd##*/}
+    [ "$fd" -le 2 ] || eval "exec $fd>&-"
+  done
+}
 run() { # run NAME command...: in the background, with a pid file and a log
   local name=$1; shift
   alive "$name" && return 0
   printf '%q ' "$@" >"$STATE/$name.cmd"
-  setsid "$@" >>"$STATE/$name.log" 2>&1 </dev/null &
+  (without_locks; exec setsid "$@") >>"$STATE/$name.log" 2>&1 </dev/null &
   echo $! >"$STATE/$name.pid"
 }
 halt() { # halt NAME [SIGNAL]

@@ -287,8 +287,10 @@ spec:
     let nodes = cluster.nodes();
     let said = std::thread::scope(|scope| {
         let followed = scope.spawn(|| run(&["run", "--cluster", file]));
-        ns.wait("daemonjob", "long", SOON, "it runs everywhere", |daemon| {
-            daemon["status"]["counts"]["running"] == nodes.len()
+        baton_e2e::until(SOON, "it runs everywhere", || {
+            let pods = ns.list("pods", "baton.dev/daemonjob=long");
+            let running = pods.iter().filter(|p| p["status"]["phase"] == "Running");
+            (running.count() == nodes.len()).then_some(())
         });
         let said = run(&["cancel", "dj/long"]);
         assert_eq!(said.code, 0, "{}", said.err);

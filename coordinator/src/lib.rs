@@ -10,6 +10,7 @@
 //! trouble    calls that fail, and times
 //! watching   watches of the API server as streams
 //! text       texts from outside, bounded
+//! queue      what a controller is to look at, and when
 //! inbox      agents' events on their way from the server to the controller
 //! server     HTTPS for agents and the API server, plain HTTP for probes and metrics
 //! callbacks  what follows from statuses, told to receivers
@@ -26,6 +27,7 @@ pub mod inbox;
 pub mod lease;
 pub mod metrics;
 pub mod process;
+mod queue;
 pub mod review;
 pub mod schedule;
 pub mod server;

@@ -8,7 +8,7 @@
 //! outcomes  calls begin, and what came of them
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,7 @@ use super::object::DaemonView;
 use super::plan::{Known, Next, plan};
 use super::watches::Scope;
 use crate::metrics::Metrics;
+use crate::queue::{Phases, Queue};
 use crate::task::object::now;
 use crate::trouble::{Trouble, later};
 
@@ -60,7 +61,6 @@ struct Entry {
     written_at: Option<Timestamp>,
     /// As what it is counted.
     phase: Option<JobFlowPhase>,
-    timer: Option<Timestamp>,
 }
 
 impl Entry {
@@ -97,10 +97,8 @@ pub(super) struct Controller {
     /// What lists hold that are under way.
     lists: HashMap<Scope, BTreeSet<String>>,
     unsynced: HashSet<Scope>,
-    queue: VecDeque<String>,
-    queued: HashSet<String>,
-    timers: BTreeSet<(Timestamp, String)>,
-    phases: HashMap<JobFlowPhase, usize>,
+    queue: Queue,
+    phases: Phases<JobFlowPhase>,
     permits: Arc<Semaphore>,
     pub(super) calls: JoinSet<(CallOf, Done)>,
 }
@@ -125,10 +123,8 @@ impl Controller {
             nodes: BTreeMap::new(),
             lists: HashMap::new(),
             unsynced: scopes.into_iter().collect(),
-            queue: VecDeque::new(),
-            queued: HashSet::new(),
-            timers: BTreeSet::new(),
-            phases: HashMap::new(),
+            queue: Queue::default(),
+            phases: Phases::default(),
             permits: Arc::new(Semaphore::new(MAX_CALLS)),
             calls: JoinSet::new(),
         }
@@ -136,41 +132,23 @@ impl Controller {
 
     /// When something is due without anything happening.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        self.queue.due()
     }
 
     /// Has everything looked at again whose time has come.
     pub(super) fn tick(&mut self) {
-        let now = now();
-        while let Some((at, uid)) = self.timers.first().cloned() {
-            if at > now {
-                return;
-            }
-            self.timers.pop_first();
-            if let Some(entry) = self.daemons.get_mut(&uid) {
-                entry.timer = None;
-            }
-            self.enqueue(uid);
-        }
-    }
-
-    fn enqueue(&mut self, uid: String) {
-        if self.queued.insert(uid.clone()) {
-            self.queue.push_back(uid);
-        }
+        self.queue.tick(now());
     }
 
     fn enqueue_all(&mut self) {
-        let all: Vec<_> = self.daemons.keys().cloned().collect();
-        all.into_iter().for_each(|uid| self.enqueue(uid));
+        self.daemons.keys().for_each(|uid| self.queue.push(uid));
     }
 
     /// Nodes changed: that concerns those that are not over.
     fn nodes_changed(&mut self) {
         let open = self.daemons.iter();
         let open = open.filter(|(_, entry)| entry.durable.finished_at.is_none());
-        let open: Vec<_> = open.map(|(uid, _)| uid.clone()).collect();
-        open.into_iter().for_each(|uid| self.enqueue(uid));
+        open.for_each(|(uid, _)| self.queue.push(uid));
     }
 
     /// Does what is to be done for every DaemonJob that something changed for.
@@ -180,10 +158,9 @@ impl Controller {
         }
         // What a look queues is looked at next time, so that other things have their turn.
         for _ in 0..self.queue.len() {
-            let Some(uid) = self.queue.pop_front() else {
+            let Some(uid) = self.queue.pop() else {
                 return;
             };
-            self.queued.remove(&uid);
             let began = Instant::now();
             self.reconcile(&uid);
             self.metrics.daemon_reconciles.inc();
@@ -234,28 +211,14 @@ impl Controller {
             _ => None,
         });
         wakes.extend(all);
-        if let Some(at) = entry.timer.take() {
-            self.timers.remove(&(at, uid.to_owned()));
-        }
-        entry.timer = wakes.into_iter().min();
-        self.timers
-            .extend(entry.timer.map(|at| (at, uid.to_owned())));
+        self.queue.wake_at(uid, wakes.into_iter().min());
     }
 
     /// Counts one of a phase less, and one of another more.
     fn count(&mut self, from: Option<JobFlowPhase>, to: Option<JobFlowPhase>) {
-        if from == to {
-            return;
-        }
-        for (phase, more) in [(from, false), (to, true)] {
-            let Some(phase) = phase else { continue };
-            let count = self.phases.entry(phase).or_default();
-            *count = match more {
-                true => count.saturating_add(1),
-                false => count.saturating_sub(1),
-            };
-            self.metrics.set_daemons(&format!("{phase:?}"), *count);
-        }
+        self.phases.moved(from, to, |phase, count| {
+            self.metrics.set_daemons(&format!("{phase:?}"), count);
+        });
     }
 
     /// The write that is to be made now.

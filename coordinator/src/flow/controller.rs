@@ -9,7 +9,7 @@
 //! telling   callbacks are told, and tell how far they came
 //! ```
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ use super::plan::{Busy, Seen, plan};
 use super::watches::Scope;
 use crate::callbacks::Story;
 use crate::metrics::Metrics;
+use crate::queue::{Phases, Queue};
 use crate::task::object::now;
 use crate::trouble::later;
 
@@ -48,7 +49,6 @@ struct Entry {
     view: FlowView,
     memory: Memory,
     busy: Busy,
-    timer: Option<Timestamp>,
     phase: Option<JobFlowPhase>,
     /// UIDs of children that went while calls were under way: their answers come late.
     gone: HashSet<String>,
@@ -71,10 +71,8 @@ pub(super) struct Controller {
     /// What lists hold that are under way.
     lists: HashMap<Scope, BTreeSet<String>>,
     unsynced: HashSet<Scope>,
-    queue: VecDeque<String>,
-    queued: HashSet<String>,
-    timers: BTreeSet<(Timestamp, String)>,
-    phases: HashMap<JobFlowPhase, usize>,
+    queue: Queue,
+    phases: Phases<JobFlowPhase>,
     permits: Arc<Semaphore>,
     event_permits: Arc<Semaphore>,
     stories: mpsc::Sender<Story>,
@@ -102,10 +100,8 @@ impl Controller {
             templates: HashMap::new(),
             lists: HashMap::new(),
             unsynced: scopes.into_iter().collect(),
-            queue: VecDeque::new(),
-            queued: HashSet::new(),
-            timers: BTreeSet::new(),
-            phases: HashMap::new(),
+            queue: Queue::default(),
+            phases: Phases::default(),
             permits: Arc::new(Semaphore::new(MAX_CALLS)),
             event_permits: Arc::new(Semaphore::new(MAX_EVENTS)),
             stories,
@@ -120,28 +116,12 @@ impl Controller {
 
     /// When something is due without anything happening.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        self.queue.due()
     }
 
     /// Has everything looked at again whose time has come.
     pub(super) fn tick(&mut self) {
-        let now = now();
-        while let Some((at, uid)) = self.timers.first().cloned() {
-            if at > now {
-                return;
-            }
-            self.timers.pop_first();
-            if let Some(entry) = self.flows.get_mut(&uid) {
-                entry.timer = None;
-            }
-            self.enqueue(uid);
-        }
-    }
-
-    fn enqueue(&mut self, uid: String) {
-        if self.queued.insert(uid.clone()) {
-            self.queue.push_back(uid);
-        }
+        self.queue.tick(now());
     }
 
     /// Does what is to be done for every flow that something changed for.
@@ -151,10 +131,9 @@ impl Controller {
         }
         // What a look at a flow queues is looked at next time, so that other things have their turn.
         for _ in 0..self.queue.len() {
-            let Some(uid) = self.queue.pop_front() else {
+            let Some(uid) = self.queue.pop() else {
                 return;
             };
-            self.queued.remove(&uid);
             let began = Instant::now();
             self.reconcile(&uid);
             self.metrics.flow_reconciles.inc();
@@ -186,14 +165,9 @@ impl Controller {
             busy: &entry.busy,
         };
         let next = plan(&mut entry.memory, &seen, now());
-        if let Some(at) = entry.timer.take() {
-            self.timers.remove(&(at, uid.to_owned()));
-        }
         let again = entry.untold.then(|| later(now(), AGAIN));
-        if let Some(at) = next.wake.into_iter().chain(again).min() {
-            entry.timer = Some(at);
-            self.timers.insert((at, uid.to_owned()));
-        }
+        let wake = next.wake.into_iter().chain(again).min();
+        self.queue.wake_at(uid, wake);
         self.count(uid);
         for op in next.ops {
             self.start(uid, op);
@@ -211,19 +185,14 @@ impl Controller {
         let Some(entry) = entry.filter(|e| !e.view.is_scheduled) else {
             return;
         };
-        let new = entry.memory.status.phase;
-        let old = entry.phase.replace(new);
-        if old != Some(new) {
-            self.add(new, 1);
-            if let Some(old) = old {
-                self.add(old, -1);
-            }
-        }
+        let new = Some(entry.memory.status.phase);
+        let old = std::mem::replace(&mut entry.phase, new);
+        self.moved(old, new);
     }
 
-    fn add(&mut self, phase: JobFlowPhase, by: isize) {
-        let count = self.phases.entry(phase).or_default();
-        *count = count.saturating_add_signed(by);
-        self.metrics.set_flows(&format!("{phase:?}"), *count);
+    fn moved(&mut self, from: Option<JobFlowPhase>, to: Option<JobFlowPhase>) {
+        self.phases.moved(from, to, |phase, count| {
+            self.metrics.set_flows(&format!("{phase:?}"), count);
+        });
     }
 }

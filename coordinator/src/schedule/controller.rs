@@ -2,7 +2,7 @@
 //!
 //! One task owns everything; calls run beside it, one at a time for each template.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use super::entry::Entry;
 use super::object::{Run, Scope, Template, Thing};
 use crate::child::{Kind, is_older};
 use crate::metrics::{Metrics, StartOutcome};
+use crate::queue::Queue;
 use crate::task::object::now;
 use crate::watching::Change;
 
@@ -38,8 +39,7 @@ pub(super) struct Controller<K> {
     /// What lists hold that are under way.
     lists: HashMap<Scope, HashSet<String>>,
     unsynced: HashSet<Scope>,
-    queue: BTreeSet<String>,
-    timers: BTreeSet<(Timestamp, String)>,
+    queue: Queue,
     /// When the clock was looked at last.
     looked: Timestamp,
     permits: Arc<Semaphore>,
@@ -67,8 +67,7 @@ impl<K: Kind> Controller<K> {
             owners: HashMap::new(),
             lists: HashMap::new(),
             unsynced: scopes.into_iter().collect(),
-            queue: BTreeSet::new(),
-            timers: BTreeSet::new(),
+            queue: Queue::default(),
             looked: now(),
             permits: Arc::new(Semaphore::new(MAX_CALLS)),
             calls: JoinSet::new(),
@@ -78,7 +77,7 @@ impl<K: Kind> Controller<K> {
 
     /// How long nothing is due.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.timers.first().map(|(at, _)| at.since(now()))
+        self.queue.due().map(|at| at.since(now()))
     }
 
     /// Has everything looked at again whose time has come; all of it where the clock was set back.
@@ -86,19 +85,10 @@ impl<K: Kind> Controller<K> {
         let now = now();
         if now < self.looked {
             tracing::warn!("the clock was set back; schedules are looked at again");
-            self.queue.extend(self.templates.keys().cloned());
+            self.templates.keys().for_each(|uid| self.queue.push(uid));
         }
         self.looked = now;
-        while let Some((at, uid)) = self.timers.first().cloned() {
-            if at > now {
-                return;
-            }
-            self.timers.pop_first();
-            if let Some(entry) = self.templates.get_mut(&uid) {
-                entry.timer = None;
-            }
-            self.queue.insert(uid);
-        }
+        self.queue.tick(now);
     }
 
     /// Takes what a watch tells.
@@ -125,7 +115,7 @@ impl<K: Kind> Controller<K> {
                 let list = self.lists.remove(scope).unwrap_or_default();
                 self.keep(scope, &list);
                 if self.unsynced.remove(scope) {
-                    self.queue.extend(self.templates.keys().cloned());
+                    self.templates.keys().for_each(|uid| self.queue.push(uid));
                 }
             }
         }
@@ -152,7 +142,7 @@ impl<K: Kind> Controller<K> {
                 self.templates.insert(uid.clone(), Entry::new(template));
             }
         }
-        self.queue.insert(uid);
+        self.queue.push(&uid);
     }
 
     fn put_run(&mut self, run: Run) {
@@ -173,15 +163,13 @@ impl<K: Kind> Controller<K> {
         self.owners
             .insert(run.uid.clone(), (template.clone(), name.clone()));
         runs.insert(name, run);
-        self.queue.insert(template);
+        self.queue.push(&template);
     }
 
     /// Forgets what is gone, whatever it was.
     fn gone(&mut self, uid: &str) {
-        if let Some(entry) = self.templates.remove(uid)
-            && let Some(at) = entry.timer
-        {
-            self.timers.remove(&(at, uid.to_owned()));
+        if self.templates.remove(uid).is_some() {
+            self.queue.wake_at(uid, None);
         }
         let Some((template, name)) = self.owners.remove(uid) else {
             return;
@@ -194,7 +182,7 @@ impl<K: Kind> Controller<K> {
                 self.runs.remove(&template);
             }
         }
-        self.queue.insert(template);
+        self.queue.push(&template);
     }
 
     /// What a new list does not have is gone.
@@ -222,8 +210,11 @@ impl<K: Kind> Controller<K> {
         if !self.unsynced.is_empty() {
             return;
         }
-        for uid in std::mem::take(&mut self.queue) {
-            self.reconcile(&uid);
+        // What a look queues is looked at next time, so that other things have their turn.
+        for _ in 0..self.queue.len() {
+            if let Some(uid) = self.queue.pop() {
+                self.reconcile(&uid);
+            }
         }
     }
 
@@ -231,9 +222,7 @@ impl<K: Kind> Controller<K> {
         let Some(entry) = self.templates.get_mut(uid).filter(|e| !e.busy) else {
             return;
         };
-        if let Some(at) = entry.timer.take() {
-            self.timers.remove(&(at, uid.to_owned()));
-        }
+        self.queue.wake_at(uid, None);
         if entry.template.is_deleting {
             // The garbage collector takes the runs.
             return;
@@ -242,10 +231,7 @@ impl<K: Kind> Controller<K> {
         let none = BTreeMap::new();
         let runs = self.runs.get(uid).unwrap_or(&none);
         let (op, wake) = entry.next::<K>(runs, &self.metrics, now);
-        if let Some(at) = wake {
-            entry.timer = Some(at);
-            self.timers.insert((at, uid.to_owned()));
-        }
+        self.queue.wake_at(uid, wake);
         let Some(op) = op else { return };
         entry.begin();
         let (uid, template) = (uid.to_owned(), entry.template.clone());
@@ -266,7 +252,7 @@ impl<K: Kind> Controller<K> {
                 return;
             }
         };
-        self.queue.insert(uid.clone());
+        self.queue.push(&uid);
         let Some(entry) = self.templates.get_mut(&uid) else {
             // A run that was made meanwhile is the garbage collector's.
             return;

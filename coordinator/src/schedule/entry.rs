@@ -27,7 +27,6 @@ pub(super) struct Entry {
     notes: VecDeque<Note>,
     /// Runs that went while a call was under way.
     lost: Vec<String>,
-    pub(super) timer: Option<Timestamp>,
     pub(super) busy: bool,
 }
 
@@ -41,7 +40,6 @@ impl Entry {
             waited: None,
             notes: VecDeque::new(),
             lost: Vec::new(),
-            timer: None,
             busy: false,
         }
     }

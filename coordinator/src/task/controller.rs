@@ -11,7 +11,7 @@
 //! telling   callbacks are told, and tell how far they came
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,7 @@ use super::plan::{Seen, plan};
 use super::watches::Scope;
 use crate::callbacks::Story;
 use crate::metrics::Metrics;
+use crate::queue::{Phases, Queue};
 
 /// Most calls of the API server at once.
 const MAX_CALLS: usize = 32;
@@ -64,11 +65,9 @@ pub(super) struct Controller {
     /// What lists hold that are under way.
     lists: HashMap<Scope, BTreeSet<String>>,
     unsynced: HashSet<Scope>,
-    queue: VecDeque<String>,
-    queued: HashSet<String>,
-    timers: BTreeSet<(Timestamp, String)>,
+    queue: Queue,
     batches: Batches,
-    phases: HashMap<TaskPhase, usize>,
+    phases: Phases<TaskPhase>,
     permits: Arc<Semaphore>,
     pub(super) calls: JoinSet<(String, Done)>,
     stories: mpsc::Sender<Story>,
@@ -98,11 +97,9 @@ impl Controller {
             making: HashSet::new(),
             lists: HashMap::new(),
             unsynced: scopes.into_iter().collect(),
-            queue: VecDeque::new(),
-            queued: HashSet::new(),
-            timers: BTreeSet::new(),
+            queue: Queue::default(),
             batches: Batches::default(),
-            phases: HashMap::new(),
+            phases: Phases::default(),
             permits: Arc::new(Semaphore::new(MAX_CALLS)),
             calls: JoinSet::new(),
             stories,
@@ -121,28 +118,12 @@ impl Controller {
 
     /// When something is due without anything happening.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        self.queue.due()
     }
 
     /// Has everything looked at again whose time has come.
     pub(super) fn tick(&mut self) {
-        let now = now();
-        while let Some((at, uid)) = self.timers.first().cloned() {
-            if at > now {
-                return;
-            }
-            self.timers.pop_first();
-            if let Some(entry) = self.tasks.get_mut(&uid) {
-                entry.timer = None;
-            }
-            self.enqueue(uid);
-        }
-    }
-
-    fn enqueue(&mut self, uid: String) {
-        if self.queued.insert(uid.clone()) {
-            self.queue.push_back(uid);
-        }
+        self.queue.tick(now());
     }
 
     /// Does what is to be done for every Task that something changed for.
@@ -152,10 +133,9 @@ impl Controller {
         }
         // What a look at a Task queues is looked at next time, so that other things have their turn.
         for _ in 0..self.queue.len() {
-            let Some(uid) = self.queue.pop_front() else {
+            let Some(uid) = self.queue.pop() else {
                 return;
             };
-            self.queued.remove(&uid);
             let began = Instant::now();
             self.reconcile(&uid);
             self.metrics.reconciles.inc();
@@ -179,9 +159,6 @@ impl Controller {
             settings: &self.settings,
         };
         let next = plan(&mut entry.memory, &seen, now);
-        if let Some(at) = entry.timer.take() {
-            self.timers.remove(&(at, uid.to_owned()));
-        }
         // A time that is over already: at once, but after everything else.
         let wake = match entry.untold {
             true => Some(
@@ -190,10 +167,7 @@ impl Controller {
             ),
             false => next.wake,
         };
-        if let Some(at) = wake {
-            entry.timer = Some(at);
-            self.timers.insert((at, uid.to_owned()));
-        }
+        self.queue.wake_at(uid, wake);
         match next.op {
             Some(op) => self.start(uid, op),
             None if entry.memory.status == entry.memory.durable => {
@@ -233,21 +207,13 @@ impl Controller {
             self.making.remove(&pod);
         }
         let (old, new) = (entry.phase, entry.memory.status.phase);
-        if old != Some(new) {
-            entry.phase = Some(new);
-            self.count(new, true);
-            if let Some(old) = old {
-                self.count(old, false);
-            }
-        }
+        entry.phase = Some(new);
+        self.count(old, Some(new));
     }
 
-    fn count(&mut self, phase: TaskPhase, more: bool) {
-        let count = self.phases.entry(phase).or_default();
-        *count = match more {
-            true => count.saturating_add(1),
-            false => count.saturating_sub(1),
-        };
-        self.metrics.set_tasks(&format!("{phase:?}"), *count);
+    fn count(&mut self, from: Option<TaskPhase>, to: Option<TaskPhase>) {
+        self.phases.moved(from, to, |phase, count| {
+            self.metrics.set_tasks(&format!("{phase:?}"), count);
+        });
     }
 }

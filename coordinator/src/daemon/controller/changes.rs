@@ -82,7 +82,6 @@ impl Controller {
                     trouble: Trouble::default(),
                     written_at: None,
                     phase: None,
-                    timer: None,
                 };
                 self.daemons.insert(uid.to_owned(), entry);
             }
@@ -92,13 +91,13 @@ impl Controller {
             let from = std::mem::replace(&mut entry.phase, to);
             self.count(from, to);
         }
-        self.enqueue(uid.to_owned());
+        self.queue.push(uid);
     }
 
     fn put_job(&mut self, job: JobView) {
         let owner = job.owner.clone();
         if self.jobs.put(job) {
-            self.enqueue(owner);
+            self.queue.push(&owner);
         }
     }
 
@@ -144,14 +143,12 @@ impl Controller {
             return;
         };
         self.count(entry.phase, None);
-        if let Some(at) = entry.timer {
-            self.timers.remove(&(at, uid.to_owned()));
-        }
+        self.queue.wake_at(uid, None);
     }
 
     fn drop_job(&mut self, job: &JobView) {
         if self.jobs.remove(job) {
-            self.enqueue(job.owner.clone());
+            self.queue.push(&job.owner);
         }
     }
 

@@ -38,7 +38,7 @@ impl Controller {
 
     /// Takes what came of a call.
     pub(in crate::daemon) fn done(&mut self, (uid, key): CallOf, done: Done) {
-        self.enqueue(uid.clone());
+        self.queue.push(&uid);
         if let Done::Job(job) = &done {
             self.take_job(job);
         }

@@ -31,8 +31,7 @@ impl Controller {
                 let list = self.lists.remove(&scope).unwrap_or_default();
                 self.keep(&scope, &list);
                 if self.unsynced.remove(&scope) && self.is_synced() {
-                    let all: Vec<_> = self.flows.keys().cloned().collect();
-                    all.into_iter().for_each(|uid| self.enqueue(uid));
+                    self.flows.keys().for_each(|uid| self.queue.push(uid));
                 }
             }
         }
@@ -73,8 +72,7 @@ impl Controller {
                 && spec.is_ok_and(|s| s.templates.contains(name))
         };
         let users = self.flows.iter().filter(|(_, entry)| uses(entry));
-        let users: Vec<_> = users.map(|(uid, _)| uid.clone()).collect();
-        users.into_iter().for_each(|uid| self.enqueue(uid));
+        users.for_each(|(uid, _)| self.queue.push(uid));
     }
 
     pub(super) fn put_flow(&mut self, flow: &JobFlowObject) {
@@ -94,7 +92,6 @@ impl Controller {
                     view: FlowView::read(flow, None),
                     memory: Memory::new(flow.read_status()),
                     busy: Busy::default(),
-                    timer: None,
                     phase: None,
                     gone: HashSet::new(),
                     turn: None,
@@ -106,7 +103,7 @@ impl Controller {
                 self.tell_again(&uid);
             }
         }
-        self.enqueue(uid);
+        self.queue.push(&uid);
     }
 
     pub(super) fn put_child(&mut self, child: Child) {
@@ -118,7 +115,7 @@ impl Controller {
             if let (true, Some(entry)) = (ends, self.flows.get_mut(&owner)) {
                 entry.turn.get_or_insert_with(Instant::now);
             }
-            self.enqueue(owner);
+            self.queue.push(&owner);
         }
     }
 
@@ -130,7 +127,7 @@ impl Controller {
             }
         }
         if self.children.remove(owner, key, uid) {
-            self.enqueue(owner.to_owned());
+            self.queue.push(owner);
         }
     }
 
@@ -156,12 +153,8 @@ impl Controller {
         let Some(entry) = self.flows.remove(uid) else {
             return;
         };
-        if let Some(at) = entry.timer {
-            self.timers.remove(&(at, uid.to_owned()));
-        }
-        if let Some(phase) = entry.phase {
-            self.add(phase, -1);
-        }
+        self.queue.wake_at(uid, None);
+        self.moved(entry.phase, None);
     }
 
     /// What a new list does not have is gone.

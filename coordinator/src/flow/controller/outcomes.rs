@@ -43,7 +43,7 @@ impl Controller {
 
     /// Takes what came of a call.
     pub(in crate::flow) fn done(&mut self, uid: &str, what: &What, done: Done) {
-        self.enqueue(uid.to_owned());
+        self.queue.push(uid);
         let Some(entry) = self.flows.get_mut(uid) else {
             return;
         };

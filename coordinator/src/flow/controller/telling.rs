@@ -21,7 +21,7 @@ impl Controller {
             if status.run == progress.run {
                 status.callbacks = progress.callbacks;
             }
-            self.enqueue(progress.task);
+            self.queue.push(&progress.task);
         }
     }
 

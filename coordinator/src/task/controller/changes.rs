@@ -31,8 +31,7 @@ impl Controller {
                 let list = self.lists.remove(&scope).unwrap_or_default();
                 self.keep(&scope, &list);
                 if self.unsynced.remove(&scope) && self.is_synced() {
-                    let all: Vec<_> = self.tasks.keys().cloned().collect();
-                    all.into_iter().for_each(|uid| self.enqueue(uid));
+                    self.tasks.keys().for_each(|uid| self.queue.push(uid));
                 }
             }
         }
@@ -83,12 +82,12 @@ impl Controller {
                 self.tell_again(uid);
             }
         }
-        self.enqueue(uid.to_owned());
+        self.queue.push(uid);
     }
 
     pub(super) fn put_pod(&mut self, pod: Arc<Pod>) {
         if let Some(owner) = self.pods.put(pod) {
-            self.enqueue(owner);
+            self.queue.push(&owner);
         }
     }
 
@@ -101,7 +100,7 @@ impl Controller {
 
     pub(super) fn drop_pod(&mut self, owner: &str, name: &str, uid: Option<&str>) {
         if self.pods.remove(owner, name, uid) {
-            self.enqueue(owner.to_owned());
+            self.queue.push(owner);
         }
     }
 
@@ -117,7 +116,7 @@ impl Controller {
             && let Some(entry) = self.tasks.get_mut(&owner)
         {
             entry.memory.saw_last(pod);
-            self.enqueue(owner);
+            self.queue.push(&owner);
         }
     }
 
@@ -150,18 +149,14 @@ impl Controller {
         // What is told of it is of nobody's concern any more.
         self.batches.release(entry.awaiting);
         self.batches.release(entry.writing);
-        if let Some(at) = entry.timer {
-            self.timers.remove(&(at, uid.to_owned()));
-        }
+        self.queue.wake_at(uid, None);
         if let Some(pod) = entry.pod {
             self.by_pod.remove(&pod);
         }
         if let Some(pod) = entry.making {
             self.making.remove(&pod);
         }
-        if let Some(phase) = entry.phase {
-            self.count(phase, false);
-        }
+        self.count(entry.phase, None);
     }
 
     /// What a new list does not have is gone.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_api::status::TaskPhase;
-use baton_protocol::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::task::batches::BatchId;
@@ -21,7 +20,6 @@ pub(super) struct Entry {
     pub(super) awaiting: Vec<BatchId>,
     /// Batches that wait for the write that is under way.
     pub(super) writing: Vec<BatchId>,
-    pub(super) timer: Option<Timestamp>,
     /// The UID by which events find it.
     pub(super) pod: Option<String>,
     /// Namespace and name of the pod that is being made, or was with an open end.
@@ -42,7 +40,6 @@ impl Entry {
             busy: false,
             awaiting: Vec::new(),
             writing: Vec::new(),
-            timer: None,
             pod: None,
             making: None,
             phase: None,

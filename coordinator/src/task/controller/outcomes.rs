@@ -42,7 +42,7 @@ impl Controller {
 
     /// Takes what came of a call.
     pub(in crate::task) fn done(&mut self, uid: &str, done: Done) {
-        self.enqueue(uid.to_owned());
+        self.queue.push(uid);
         let now = now();
         let Some(entry) = self.tasks.get_mut(uid) else {
             return;

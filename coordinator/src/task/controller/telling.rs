@@ -19,7 +19,7 @@ impl Controller {
     pub(in crate::task) fn progress(&mut self, progress: Progress) {
         if let Some(entry) = self.tasks.get_mut(&progress.task) {
             entry.memory.take_progress(progress.run, progress.callbacks);
-            self.enqueue(progress.task);
+            self.queue.push(&progress.task);
         }
     }
 
@@ -64,22 +64,9 @@ impl Controller {
         };
         entry.untold = self.stories.try_send(story).is_err();
         if entry.untold {
-            self.enqueue_later(uid);
+            self.queue.wake_by(uid, later(now(), AGAIN));
         } else {
             entry.told = told;
-        }
-    }
-
-    fn enqueue_later(&mut self, uid: &str) {
-        let Some(entry) = self.tasks.get_mut(uid) else {
-            return;
-        };
-        let at = later(now(), AGAIN);
-        if entry.timer.is_none_or(|known| known > at) {
-            if let Some(known) = entry.timer.replace(at) {
-                self.timers.remove(&(known, uid.to_owned()));
-            }
-            self.timers.insert((at, uid.to_owned()));
         }
     }
 }

@@ -8,6 +8,7 @@ use baton_steps::{Cause, Phase};
 
 use super::make::Made;
 use crate::job::{self, ConditionType, JobStory};
+use crate::run::callbacks::Callbacks;
 use crate::run::children::Children;
 use crate::run::story::Story;
 use crate::run::task::{self, Options};
@@ -33,7 +34,8 @@ pub enum Told {
     Task(Box<Story>),
 }
 
-/// Runs an attempt to its end.
+/// Runs an attempt to its end. What its callbacks still have to be told is for
+/// [`deliver`](task::deliver): nothing has to wait for it.
 pub(super) fn run(
     made: &Made,
     source: &str,
@@ -41,27 +43,23 @@ pub(super) fn run(
     options: &Options<'_>,
     children: &Children,
     terminal: &mut Terminal,
-) -> Ended {
+) -> (Ended, Option<Callbacks>) {
     let ended = match made {
         Made::Job(job) => job::run(job, source, base, options, children, terminal)
-            .map(of_job)
+            .map(|story| (of_job(story), None))
             .map_err(|e| e.to_string()),
         Made::Task(task) => task::run(task, source, base, options, children, terminal)
-            .map(|over| {
-                let mut story = over.story;
-                if let Some(callbacks) = over.callbacks {
-                    let lost = task::deliver(callbacks, children, terminal);
-                    story.notes.extend(lost);
-                }
-                of_task(story)
-            })
+            .map(|over| (of_task(over.story), over.callbacks))
             .map_err(|e| e.to_string()),
     };
     terminal.flush();
-    ended.unwrap_or_else(|message| Ended {
-        seen: Seen::Failed("StartError".to_owned()),
-        message,
-        told: None,
+    ended.unwrap_or_else(|message| {
+        let ended = Ended {
+            seen: Seen::Failed("StartError".to_owned()),
+            message,
+            told: None,
+        };
+        (ended, None)
     })
 }
 

@@ -22,7 +22,7 @@ use super::screen;
 use super::telling::happenings;
 use crate::run::callbacks::Callbacks;
 use crate::run::children::Children;
-use crate::run::task::{Options, Part};
+use crate::run::task::{Options, Part, deliver};
 use crate::show::style::{YELLOW, fit};
 use crate::show::terminal::Terminal;
 
@@ -38,8 +38,19 @@ const TICK: Duration = Duration::from_millis(200);
 pub(super) enum Event {
     /// Somebody asks for the end.
     Stop { nth: u32 },
-    /// An attempt is over.
-    Ended(InstanceId, u32, Box<Ended>),
+    /// An attempt is over; its callbacks may still have to be told.
+    Ended {
+        id: InstanceId,
+        attempt: u32,
+        ended: Box<Ended>,
+        tells: bool,
+    },
+    /// An attempt's callbacks were told, but for these.
+    Told {
+        id: InstanceId,
+        attempt: u32,
+        lost: Vec<String>,
+    },
 }
 
 /// The time.
@@ -65,6 +76,8 @@ pub(super) struct Run<'a> {
     pub(super) state: State,
     pub(super) status: JobFlowStatus,
     pub(super) live: BTreeMap<(InstanceId, u32), Children>,
+    /// Attempts that are over and tell their callbacks.
+    pub(super) telling: BTreeMap<(InstanceId, u32), Children>,
     pub(super) over: BTreeMap<(InstanceId, u32), Seen>,
     pub(super) attempts: BTreeMap<(InstanceId, u32), Told>,
     pub(super) notes: Vec<String>,
@@ -101,6 +114,9 @@ impl<'a> Run<'a> {
             let before = self.state.clone();
             self.give_up();
             self.changed(&before);
+        }
+        while !self.telling.is_empty() {
+            self.wait(told, None);
         }
         self.tell_status();
     }
@@ -217,15 +233,24 @@ impl<'a> Run<'a> {
                 part: Some(part),
                 ..*site.options
             };
-            let ended = match made {
+            let (ended, callbacks) = match made {
                 Ok((made, _)) => {
                     let at = (site.source, site.base);
                     child::run(&made, at.0, at.1, &options, &group, &mut terminal)
                 }
-                Err(why) => failed("Invalid", why),
+                Err(why) => (failed("Invalid", why), None),
             };
             // Nobody listens any more only where the run is over.
-            let _ = tell.send(Event::Ended(id, attempt, Box::new(ended)));
+            let _ = tell.send(Event::Ended {
+                id,
+                attempt,
+                ended: Box::new(ended),
+                tells: callbacks.is_some(),
+            });
+            if let Some(callbacks) = callbacks {
+                let lost = deliver(callbacks, &group, &mut terminal);
+                let _ = tell.send(Event::Told { id, attempt, lost });
+            }
         };
         let name = format!("flow-{}-{}", id.node, id.index);
         self.live.insert(key, children);
@@ -234,7 +259,12 @@ impl<'a> Run<'a> {
             .spawn_scoped(scope, work)
         {
             let ended = failed("StartError", format!("cannot start its thread: {e}"));
-            let _ = self.tell.send(Event::Ended(id, attempt, Box::new(ended)));
+            let _ = self.tell.send(Event::Ended {
+                id,
+                attempt,
+                ended: Box::new(ended),
+                tells: false,
+            });
         }
     }
 
@@ -257,23 +287,46 @@ impl<'a> Run<'a> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Stop { nth } => {
-                if !std::mem::replace(&mut self.cancelled, true) {
-                    let said = "cancelled: stopping; once more kills everything";
-                    crate::run::shown::warn(self.terminal, said);
-                    self.terminal.flush();
+            Event::Stop { nth } => self.stop(nth),
+            Event::Ended {
+                id,
+                attempt,
+                ended,
+                tells,
+            } => {
+                let children = self.live.remove(&(id, attempt));
+                if let (Some(children), true) = (children, tells) {
+                    self.telling.insert((id, attempt), children);
                 }
-                if nth > 1 {
-                    self.killed = true;
-                    self.live.values().for_each(|children| children.stop(2));
-                }
+                self.ended(id, attempt, *ended);
             }
-            Event::Ended(id, attempt, ended) => self.ended(id, attempt, *ended),
+            Event::Told { id, attempt, lost } => {
+                self.telling.remove(&(id, attempt));
+                self.notes.extend(lost);
+            }
+        }
+    }
+
+    /// Somebody asks for the end, for the `nth` time.
+    fn stop(&mut self, nth: u32) {
+        for children in self.telling.values() {
+            children.stop(children.stops() + 1);
+        }
+        if self.state.finished_at.is_some() {
+            return;
+        }
+        if !std::mem::replace(&mut self.cancelled, true) {
+            let said = "cancelled: stopping; once more kills everything";
+            crate::run::shown::warn(self.terminal, said);
+            self.terminal.flush();
+        }
+        if nth > 1 {
+            self.killed = true;
+            self.live.values().for_each(|children| children.stop(2));
         }
     }
 
     fn ended(&mut self, id: InstanceId, attempt: u32, ended: Ended) {
-        self.live.remove(&(id, attempt));
         let is_list = self
             .flow
             .spec

@@ -143,6 +143,7 @@ pub fn run(
         state: State::new(graph.len()),
         status: JobFlowStatus::default(),
         live: BTreeMap::new(),
+        telling: BTreeMap::new(),
         over: BTreeMap::new(),
         attempts: BTreeMap::new(),
         notes,

@@ -203,3 +203,34 @@ fn a_flow_tells_of_its_nodes_in_order() {
     assert_eq!(last["failedNode"], "b");
     assert_eq!(told[5]["data"]["state"], "Skipped");
 }
+
+#[test]
+fn what_depends_on_a_task_does_not_wait_for_its_receivers() {
+    // Nobody listens there any more.
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", gone.local_addr().unwrap());
+    drop(gone);
+    let manifest = format!(
+        "apiVersion: baton.dev/v1alpha1
+kind: JobFlow
+metadata: {{name: f}}
+spec:
+  flows:
+  - {{name: a, taskTemplate: {{callbacks: [{{url: '{url}'}}], steps: [{{name: s, command: ['true']}}]}}}}
+  - {{name: b, dependencies: [a], jobTemplate: {{template: {{spec: {{containers: [{{name: c, command: [echo, next]}}]}}}}}}}}
+"
+    );
+    let bench = Bench::with(&manifest);
+    let mut child = bench.command(&["run", "t.yaml"]).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut before = String::new();
+    while !before.contains("waiting for callbacks") || !before.contains("b ✔ succeeded") {
+        assert_ne!(stderr.read_line(&mut before).unwrap(), 0);
+    }
+    signal(&child, Signal::SIGINT);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("callbacks were given up"), "{rest}");
+    assert!(rest.contains("jobflow f: Succeeded"), "{rest}");
+    assert_eq!(finish(child).code, 0);
+}

@@ -247,3 +247,72 @@ impl Children {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn job(conditions: Value) -> Child {
+        let job: Job = serde_json::from_value(json!({
+            "metadata": {
+                "name": "f-a", "namespace": "ci", "uid": "j", "resourceVersion": "7",
+                "labels": {"baton.dev/flow": "a"},
+                "annotations": {"baton.dev/attempt": "2", "baton.dev/index": "3",
+                                "baton.dev/ttl-seconds-after-finished": "9"},
+                "ownerReferences": [{"apiVersion": "baton.dev/v1alpha1", "kind": "JobFlow", "name": "f",
+                                     "uid": "u", "controller": true}],
+            },
+            "spec": {"template": {"spec": {"containers": []}}},
+            "status": {"conditions": conditions},
+        }))
+        .unwrap();
+        Child::of_job(&job).unwrap()
+    }
+
+    #[test]
+    fn a_job_is_over_by_its_conditions() {
+        let live = job(json!([{"type": "FailureTarget", "status": "True", "reason": "x"}]));
+        assert_eq!(live.seen, Seen::Live);
+        assert_eq!((live.node.as_str(), live.index, live.attempt), ("a", 3, 2));
+        assert_eq!((live.owner.as_str(), live.ttl_seconds), ("u", Some(9)));
+        let at = "2026-01-02T03:04:05Z";
+        let failed = job(
+            json!([{"type": "Failed", "status": "True", "lastTransitionTime": at,
+                                 "reason": "BackoffLimitExceeded", "message": "too many"}]),
+        );
+        assert_eq!(failed.seen, Seen::Failed("BackoffLimitExceeded".into()));
+        assert_eq!(failed.message, "too many");
+        assert_eq!(
+            failed.finished_at.map(|t| t.to_string()).as_deref(),
+            Some("2026-01-02T03:04:05.000000Z")
+        );
+        let done = job(json!([{"type": "SuccessCriteriaMet", "status": "True"},
+                              {"type": "Complete", "status": "True"}]));
+        assert_eq!(done.seen, Seen::Succeeded);
+        assert_eq!(
+            job(json!([{"type": "Complete", "status": "False"}])).seen,
+            Seen::Live
+        );
+    }
+
+    #[test]
+    fn an_older_view_of_a_child_does_not_count() {
+        let mut children = Children::default();
+        let child = |version: &str, uid: &str| Child {
+            version: version.into(),
+            uid: uid.into(),
+            ..job(json!([]))
+        };
+        assert_eq!(children.put(child("7", "j")).as_deref(), Some("u"));
+        assert_eq!(children.put(child("6", "j")), None);
+        assert!(
+            children.put(child("8", "k")).is_some(),
+            "another in its place"
+        );
+        let key = child("8", "k").key();
+        assert!(!children.remove("u", &key, "j"));
+        assert!(children.remove("u", &key, "k"));
+        assert!(children.of("u").is_none());
+    }
+}

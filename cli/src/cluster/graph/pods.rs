@@ -29,6 +29,9 @@ const MAX_WAITING: usize = 64;
 /// Widest name that is shown whole.
 const MAX_NAME: usize = 40;
 
+/// What a kubelet says in place of a log that is gone: a Job that is stopped has its pods deleted.
+const NO_LOG: &[u8] = b"unable to retrieve container logs for ";
+
 /// The label that a Job's pods carry, put there by Kubernetes itself.
 const JOB_LABEL: &str = "job-name";
 
@@ -272,6 +275,9 @@ impl Pods {
         let prefix = prefix(&self.look, log.hue, &log.name, self.columns);
         let (look, mut out) = (&self.look, Vec::new());
         match piece {
+            Piece::Printed(bytes) if bytes.starts_with(NO_LOG) => {
+                warn(terminal, &format!("the log of {} is gone", log.name));
+            }
             Piece::Printed(bytes) => {
                 let line = |line: &[u8]| write_line(look, &prefix, line, &mut out);
                 log.lines.feed(&bytes, line);

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::flow::change::refused;
 use crate::flow::object::FlowSpec;
+use crate::schedule::review_change;
 
 /// Everything that is wrong with an object in JSON, one sentence for each mistake: what keeps a cluster
 /// from running it, or else what of a change would rewrite the history of a JobFlow that runs. `before`
@@ -13,7 +14,11 @@ use crate::flow::object::FlowSpec;
 pub fn review(object: &str, before: Option<&str>) -> Vec<String> {
     let found = baton_pod::review_object(object);
     match before {
-        Some(before) if found.is_empty() => rewritten(object, before),
+        Some(before) if found.is_empty() => {
+            let mut found = review_change(object, before);
+            found.extend(rewritten(object, before));
+            found
+        }
         _ => found,
     }
 }
@@ -96,5 +101,17 @@ mod tests {
         let fresh = flow("i", false, &nothing);
         assert!(super::review(&flow("other", false, &nothing), Some(&fresh)).is_empty());
         assert!(super::review(&flow("other", false, &nothing), None).is_empty());
+    }
+
+    #[test]
+    fn what_runs_does_not_become_a_template() {
+        let plain = flow("i", false, &json!({}));
+        let schedule = r#""spec":{"schedule":{"cron":"@daily"},"#;
+        let template = plain.replace(r#""spec":{"#, schedule);
+        assert!(
+            review(&template, None).is_empty() && review(&template, Some(&template)).is_empty()
+        );
+        assert!(review(&template, Some(&plain))[0].starts_with("spec.schedule: "));
+        assert!(review(&plain, Some(&template))[0].starts_with("spec.schedule: "));
     }
 }

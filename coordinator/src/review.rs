@@ -107,7 +107,7 @@ mod tests {
     fn what_runs_does_not_become_a_template() {
         let plain = flow("i", false, &json!({}));
         let schedule = r#""spec":{"schedule":{"cron":"@daily"},"#;
-        let template = plain.replace(r#""spec":{"#, schedule);
+        let template = plain.replacen(r#""spec":{"#, schedule, 1);
         assert!(
             review(&template, None).is_empty() && review(&template, Some(&template)).is_empty()
         );

@@ -1,5 +1,5 @@
 """The API server without kubectl between, so that its answers and its watches can be timed."""
-import base64, http.client, json, ssl, tempfile, threading, time
+import base64, http.client, json, socket, ssl, tempfile, threading, time
 from urllib.parse import urlencode, urlsplit
 
 from lib import NAMESPACE, fail, kubectl
@@ -55,11 +55,13 @@ class Follow:
 
     def __init__(self, api, path, see):
         version = api.call("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
-        self.connection = api.connect()
-        self.connection.timeout = None
+        connection = api.connect()
+        connection.timeout = None
+        connection.connect()
+        self.socket = connection.sock
         query = urlencode({"watch": 1, "resourceVersion": version, "timeoutSeconds": 7200})
-        self.connection.request("GET", f"{path}?{query}", headers=api.headers)
-        self.lines = self.connection.getresponse()
+        connection.request("GET", f"{path}?{query}", headers=api.headers)
+        self.lines = connection.getresponse()
         self.see, self.closed = see, False
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -68,11 +70,13 @@ class Follow:
             for line in self.lines:
                 when = time.monotonic()
                 event = json.loads(line)
+                if self.closed:
+                    return
                 self.see(event["type"], event["object"], when)
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, http.client.HTTPException):
             if not self.closed:
                 raise
 
     def close(self):
         self.closed = True
-        self.connection.sock and self.connection.sock.close()
+        self.socket.shutdown(socket.SHUT_RDWR)

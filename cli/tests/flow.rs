@@ -120,7 +120,16 @@ fn the_examples_run_in_their_order() {
     assert_eq!(run["status"]["phase"], "Succeeded");
     assert_eq!(run["status"]["reason"], "Completed");
     assert_eq!(run["status"]["progress"], "5/5");
-    assert_eq!(run["status"]["conditions"][0]["status"], "True");
+    let conditions = run["status"]["conditions"].as_array().unwrap().iter();
+    let conditions: Vec<_> = conditions
+        .map(|c| [&c["type"], &c["status"], &c["reason"]].map(|v| v.as_str().unwrap()))
+        .collect();
+    let expected = [
+        ["Accepted", "True", "Accepted"],
+        ["Succeeded", "True", "Completed"],
+        ["Progressing", "False", "Over"],
+    ];
+    assert_eq!(conditions, expected);
     let job3 = status(&run, "job3");
     assert_eq!(job3["jobs"][0]["name"], "jobflow-example-job3");
     let time = |node: &str, field: &str| status(&run, node)[field].as_str().unwrap().to_owned();

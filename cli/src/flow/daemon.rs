@@ -8,7 +8,6 @@ use baton_api::DaemonJob;
 use baton_api::daemon_status::DaemonJobStatus;
 use baton_api::flow_status::JobFlowPhase;
 use baton_api::job::JobSpec;
-use baton_api::status::Condition;
 use baton_flow::daemon::{DaemonNode, DaemonPhase, DaemonState};
 use baton_flow::{Cause, FlowPhase, StopReason};
 use baton_pod::job::Owner;
@@ -18,6 +17,7 @@ use baton_protocol::time::format_duration;
 use serde_json::{Value, json};
 
 use super::make::{inputs, native, without_node};
+use super::present::condition;
 use crate::job::{self, ConditionType, JobStory};
 use crate::report;
 use crate::run::children::Children;
@@ -235,14 +235,17 @@ fn present(
         phase if phase.is_over() => "False",
         _ => "Unknown",
     };
-    status.conditions = vec![Condition {
-        kind: "Succeeded".to_owned(),
-        status: value.to_owned(),
-        reason: status.reason.clone(),
-        message: status.message.clone(),
-        last_transition_time: Some(state.finished_at.unwrap_or(now)),
-        observed_generation: None,
-    }];
+    let at = state.finished_at.unwrap_or(now);
+    let (reason, message) = (status.reason.clone(), status.message.clone());
+    let progress = match status.phase.is_over() {
+        true => condition("Progressing", "False", "Finished", "it is over", at),
+        false => condition("Progressing", "False", &reason, &message, at),
+    };
+    status.conditions = vec![
+        condition("Succeeded", value, &reason, &message, at),
+        condition("Accepted", "True", "Accepted", "it can be run", at),
+        progress,
+    ];
 }
 
 /// What is printed at the end: the Job's table, and the closing line.

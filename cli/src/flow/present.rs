@@ -33,15 +33,36 @@ pub(super) fn present(
         phase if phase.is_over() => "False",
         _ => "Unknown",
     };
-    status.conditions = vec![Condition {
-        kind: "Succeeded".to_owned(),
-        status: value.to_owned(),
-        reason: reason.clone(),
-        message: message.clone(),
-        last_transition_time: Some(status.finished_at.unwrap_or(now)),
-        observed_generation: None,
-    }];
+    let at = status.finished_at.unwrap_or(now);
+    let (progresses, why, said) = match status.phase {
+        phase if phase.is_over() => ("False", "Over", "it is over"),
+        JobFlowPhase::Suspended => ("False", "Suspended", "its spec says so"),
+        _ => ("True", "Running", "nothing keeps it"),
+    };
+    status.conditions = vec![
+        condition("Accepted", "True", "Accepted", "it can be run", at),
+        condition("Succeeded", value, &reason, &message, at),
+        condition("Progressing", progresses, why, said, at),
+    ];
     (status.reason, status.message) = (reason, message);
+}
+
+/// A condition as a cluster would have it.
+pub(super) fn condition(
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    at: Timestamp,
+) -> Condition {
+    Condition {
+        kind: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: Some(at),
+        observed_generation: None,
+    }
 }
 
 fn words(status: &JobFlowStatus) -> (String, String) {

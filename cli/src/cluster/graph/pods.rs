@@ -59,6 +59,8 @@ struct Child {
     hue: u32,
     /// Its pods, in the order in which they were seen.
     pods: Vec<String>,
+    /// Its containers run one after the other.
+    in_order: bool,
 }
 
 struct Log {
@@ -68,6 +70,8 @@ struct Log {
     container: String,
     lines: Lines,
     standing: watch::Sender<Standing>,
+    /// The log that is shown before it.
+    before: Option<u32>,
     state: State,
     task: Option<AbortHandle>,
 }
@@ -106,19 +110,33 @@ pub(super) fn child_of(pod: &Pod) -> Option<&str> {
     owner.map(|o| o.name.as_str()).or_else(by_label)
 }
 
-/// The containers of a pod and how they stand, but for the one that brings Baton's tools.
+/// The containers of a pod in their order and how they stand, but for the one that brings Baton's tools.
 pub(super) fn containers(pod: &Pod) -> Vec<(String, Standing)> {
+    let spec = pod.spec.as_ref();
+    let init = spec.and_then(|s| s.init_containers.as_deref());
+    let main = spec.map(|s| s.containers.as_slice());
+    let names = init.into_iter().chain(main).flatten().map(|c| &c.name);
+    let names = names.filter(|name| *name != TOOLS_CONTAINER);
     let status = pod.status.as_ref();
     let init = status.and_then(|s| s.init_container_statuses.as_deref());
     let main = status.and_then(|s| s.container_statuses.as_deref());
-    let all = init.into_iter().chain(main).flatten();
-    let all = all.filter(|c| c.name != TOOLS_CONTAINER);
+    let statuses: HashMap<_, _> = init
+        .into_iter()
+        .chain(main)
+        .flatten()
+        .map(|c| (&c.name, c))
+        .collect();
     let standing = |c: &ContainerStatus| match c.state.as_ref() {
         Some(s) if s.terminated.is_some() => Standing::Ended,
         Some(s) if s.running.is_some() => Standing::Running,
         _ => Standing::Waiting,
     };
-    all.map(|c| (c.name.clone(), standing(c))).collect()
+    let of = |name| {
+        statuses
+            .get(name)
+            .map_or(Standing::Waiting, |c| standing(c))
+    };
+    names.map(|name| (name.clone(), of(name))).collect()
 }
 
 impl Pods {
@@ -173,6 +191,7 @@ impl Pods {
             label: label.to_owned(),
             hue,
             pods: Vec::new(),
+            in_order: is_task,
         });
         // A Task's pod carries the Task's label alone.
         if is_task && self.tasks.insert(child.to_owned()) {
@@ -219,9 +238,15 @@ impl Pods {
         }
         let hue = child.hue;
         let all = containers(pod);
+        // The steps of a Task are shown one after the other.
+        let in_order = child.in_order;
+        let mut before = None;
         for (container, standing) in &all {
             if *standing == Standing::Waiting {
-                continue;
+                match in_order {
+                    true => break,
+                    false => continue,
+                }
             }
             let key = (name.clone(), container.clone());
             let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
@@ -238,10 +263,12 @@ impl Pods {
                 container: container.clone(),
                 lines: Lines::default(),
                 standing: watch::Sender::new(Standing::Waiting),
+                before,
                 state: State::New,
                 task: None,
             });
             log.stands(*standing);
+            before = in_order.then_some(number);
         }
     }
 
@@ -252,7 +279,16 @@ impl Pods {
             .values()
             .filter(|l| l.state == State::Open)
             .count();
-        let new = self.logs.iter_mut().filter(|(_, l)| l.state == State::New);
+        let done: HashSet<u32> = self
+            .logs
+            .iter()
+            .filter(|(_, l)| l.state == State::Done)
+            .map(|(number, _)| *number)
+            .collect();
+        let new = self.logs.iter_mut().filter(|(_, l)| {
+            let is_next = l.before.is_none_or(|before| done.contains(&before));
+            l.state == State::New && is_next
+        });
         for (number, log) in new.take(MAX_OPEN.saturating_sub(open)) {
             log.state = State::Open;
             let source = Source {

@@ -92,6 +92,8 @@ fn of_task(story: Story) -> Ended {
     };
     let cause = outcome.and_then(|o| o.cause.as_ref());
     let message = match &reason {
+        // The flow says why it was.
+        Some(reason) if reason == "Cancelled" => String::new(),
         Some(_) => cause.map(ToString::to_string).unwrap_or_default(),
         None => String::new(),
     };

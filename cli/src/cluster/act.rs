@@ -105,14 +105,23 @@ pub(super) async fn find(cluster: &Cluster, named: &Named) -> Result<Object, Clu
             kinds: found.iter().chain([&last]).map(Object::kind).collect(),
         }),
         (None, _, Some(failed)) => Err(failed),
-        (None, _, None) => {
-            let words: Vec<_> = kinds.iter().map(ToString::to_string).collect();
-            Err(ClusterError::Missing {
-                what: words.join(", "),
-                name: name.clone(),
-                namespace: cluster.namespace.clone(),
-                place: (*cluster.place).clone(),
-            })
+        (None, _, None) => Err(ClusterError::Missing {
+            what: one_of(kinds),
+            name: name.clone(),
+            namespace: cluster.namespace.clone(),
+            place: (*cluster.place).clone(),
+        }),
+    }
+}
+
+/// `task, jobflow or daemonjob`
+fn one_of(kinds: &[Kind]) -> String {
+    match kinds {
+        [] => String::new(),
+        [one] => one.to_string(),
+        [all @ .., last] => {
+            let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+            format!("{} or {last}", all.join(", "))
         }
     }
 }

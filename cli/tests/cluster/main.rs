@@ -238,7 +238,7 @@ fn mistakes_are_answered() {
     assert_eq!(none.code, Some(125));
     assert!(
         none.err.starts_with(&format!(
-            "there is no task nope in namespace {} of https://",
+            "there is no task, jobflow or daemonjob nope in namespace {} of https://",
             space.name
         )),
         "{}",
@@ -255,5 +255,29 @@ fn mistakes_are_answered() {
     std::fs::write(space.dir.path().join("job.yaml"), "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {template: {spec: {restartPolicy: Never, containers: [{name: c, command: [\"true\"]}]}}}\n").unwrap();
     let job = space.baton(&["run", "--cluster", "job.yaml"]);
     assert_eq!(job.code, Some(2));
-    assert!(job.err.contains("--cluster takes Tasks"), "{}", job.err);
+    assert!(
+        job.err.contains("--cluster takes Baton's own kinds"),
+        "{}",
+        job.err
+    );
+    let one = space.baton(&["describe", "jf/nope"]);
+    assert!(
+        one.err.starts_with("there is no jobflow nope"),
+        "{}",
+        one.err
+    );
+    let kind = space.baton(&["describe", "pod/nope"]);
+    assert_eq!(kind.code, Some(2), "{}", kind.err);
+    assert!(kind.err.contains("is no kind that runs"), "{}", kind.err);
+
+    // One name of two kinds has to be told apart. Nothing of them runs.
+    let twice = "apiVersion: baton.dev/v1alpha1\nkind: JobFlow\nmetadata: {name: twice}\nspec: {suspend: true, flows: [{name: a, jobTemplateRef: t}]}\n---\n\
+                 apiVersion: baton.dev/v1alpha1\nkind: DaemonJob\nmetadata: {name: twice}\nspec: {suspend: true, template: {spec: {containers: [{name: c, image: i}]}}}\n";
+    kubectl(&["-n", &space.name, "apply", "-f", "-"], Some(twice)).unwrap();
+    let both = space.baton(&["describe", "twice"]);
+    assert_eq!(both.code, Some(125));
+    let says = "twice is the name of a jobflow and of a daemonjob; say which: jobflow/twice or daemonjob/twice";
+    assert_eq!(both.err.trim(), says);
+    let list = space.baton(&["list", "jf", "dj"]);
+    assert_eq!(list.out.matches("twice").count(), 2, "{}", list.out);
 }

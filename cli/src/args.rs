@@ -17,15 +17,15 @@ pub struct Cli {
 /// What `baton` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run Tasks and Jobs: on this machine without a cluster, or Tasks in one (--cluster)
+    /// Run Tasks, Jobs, JobFlows and DaemonJobs: on this machine, or in a cluster (--cluster)
     ///
     /// What the steps print goes to standard output, each line after its step's name; what Baton
     /// itself says goes to standard error. The exit code is the task's: 0, or the failed step's
-    /// code; 124 where the time was up, 130 after Ctrl-C. 2 means that the input was not
+    /// code; 1 of a JobFlow or DaemonJob of which something failed; 124 where the time was up, 130 after Ctrl-C. 2 means that the input was not
     /// understood and nothing was started, 125 that Baton could not do its own part.
     ///
-    /// With --cluster the Tasks are applied to a cluster and followed there until they are over;
-    /// Ctrl-C cancels the Task, a second one leaves it running.
+    /// With --cluster they are applied to a cluster and followed there until they are over; Ctrl-C
+    /// cancels what runs, a second one leaves it running.
     Run(Box<Run>),
     /// Check files without running anything
     Validate(Validate),
@@ -39,7 +39,7 @@ pub enum Command {
     List(List),
     /// Show all that is known of an object in a cluster, and what to do about a failure
     Describe(Describe),
-    /// Cancel Tasks, JobFlows and DaemonJobs in a cluster; their pods and logs are kept
+    /// Cancel Tasks, JobFlows and DaemonJobs in a cluster; what is over is kept
     Cancel(Cancel),
     /// Run again in a cluster: a Task from its first step, a JobFlow or DaemonJob what did not succeed
     Rerun(Rerun),
@@ -54,7 +54,7 @@ pub struct Run {
     /// Set a parameter; an array or object as JSON, an array also as a,b,c
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
-    /// Run in a cluster: apply the Tasks, and follow them until they are over
+    /// Run in a cluster: apply what is in the files, and follow it until it is over
     #[arg(long)]
     pub cluster: bool,
     /// Set a variable in every step's environment; a step's own `env` wins over it

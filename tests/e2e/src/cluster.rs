@@ -1,6 +1,7 @@
 //! The cluster, shared by tests or held by one alone.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -9,6 +10,12 @@ use crate::{Kubectl, Namespace, Parts};
 
 /// The namespace that Baton is installed in.
 pub(crate) const SYSTEM: &str = "baton-system";
+
+fn locked(path: &Path, kind: FlockArg) -> Flock<File> {
+    let file = File::open(path).expect("the kubeconfig can be read");
+    let lock = Flock::lock(file, kind).map_err(|(_, e)| e);
+    lock.expect("the kubeconfig can be locked")
+}
 
 /// A running cluster with Baton in it, for the length of one test.
 #[derive(Debug)]
@@ -30,12 +37,17 @@ impl Cluster {
 
     fn lock(kind: FlockArg) -> Self {
         let kubectl = Kubectl::new();
-        // Across threads and test binaries alike: each lock has a description of its own.
-        let file = File::open(kubectl.kubeconfig()).expect("the kubeconfig can be read");
-        let lock = Flock::lock(file, kind).map_err(|(_, e)| e);
+        // Across threads and test binaries alike: each lock has a description of its own. Whoever waits keeps
+        // those that come later behind it, by the folder: else one that wants the cluster alone would wait for
+        // as long as others come.
+        let folder = std::path::absolute(kubectl.kubeconfig()).expect("there is a folder");
+        let folder = folder.parent().expect("a file is in a folder");
+        let turn = locked(folder, FlockArg::LockExclusive);
+        let lock = locked(kubectl.kubeconfig(), kind);
+        drop(turn);
         Self {
             kubectl,
-            _lock: lock.expect("the kubeconfig can be locked"),
+            _lock: lock,
         }
     }
 

@@ -171,6 +171,23 @@ impl World {
         self.busy = Busy::default();
     }
 
+    fn stale(&mut self) {
+        let real = self.children.clone();
+        for child in self.children.values_mut() {
+            Arc::make_mut(child).seen = End::Live;
+        }
+        let ops = self.plan().ops;
+        self.children = real;
+        for op in ops {
+            match &op {
+                // The server knows that it has nothing to stop.
+                Op::Stop(child) if self.children[&child.key()].seen != End::Live => {}
+                Op::Delete(child) if !self.children.contains_key(&child.key()) => {}
+                _ => self.apply(op),
+            }
+        }
+    }
+
     fn change(&mut self, spec: Value, rerun: &str) {
         let generation = self.view.generation.unwrap_or_default() + 1;
         self.view = flow(spec, rerun, generation);
@@ -411,6 +428,8 @@ enum Move {
     Work(usize),
     /// Plan, and lose what was planned: the calls never reach the server.
     Lose,
+    /// Plan by a view in which nothing has ended, and do what is planned.
+    Stale,
     /// The controller dies and another one begins.
     Restart,
     Succeed(usize),
@@ -425,6 +444,7 @@ fn a_move() -> impl Strategy<Value = Move> {
     prop_oneof![
         8 => (0usize..4).prop_map(Move::Work),
         1 => Just(Move::Lose),
+        2 => Just(Move::Stale),
         2 => Just(Move::Restart),
         6 => any::<usize>().prop_map(Move::Succeed),
         2 => any::<usize>().prop_map(Move::Fail),
@@ -491,6 +511,7 @@ proptest! {
                     ops.into_iter().take(most).for_each(|op| world.apply(op));
                 }
                 Move::Lose => drop(world.plan()),
+                Move::Stale => world.stale(),
                 Move::Restart => world.restart(),
                 Move::Succeed(which) => if let Some(name) = some(which) {
                     world.end(&name, End::Succeeded);

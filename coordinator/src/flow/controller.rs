@@ -163,6 +163,7 @@ impl Controller {
             children: self.children.of(uid).unwrap_or(&none),
             template: &template,
             busy: &entry.busy,
+            is_crowded: self.permits.available_permits() == 0,
         };
         let next = plan(&mut entry.memory, &seen, now());
         let again = entry.untold.then(|| later(now(), AGAIN));

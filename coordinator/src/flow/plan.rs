@@ -40,6 +40,8 @@ pub struct Seen<'a> {
     pub template: &'a dyn Fn(&str) -> Option<Template>,
     /// What is under way for it.
     pub busy: &'a Busy,
+    /// Calls of other flows wait: only what something follows from is to be added.
+    pub is_crowded: bool,
 }
 
 /// What is under way for a flow.

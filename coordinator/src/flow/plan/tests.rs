@@ -78,6 +78,7 @@ impl World {
             children: &self.children,
             template: &template,
             busy: &self.busy,
+            is_crowded: false,
         };
         plan(&mut self.memory, &seen, at(self.now))
     }

@@ -12,7 +12,7 @@ use crate::trouble::later;
 const CALM: Duration = Duration::from_secs(1);
 
 /// Has what is not durable written: what something waits for at once, the rest a second later, so that
-/// it goes with the next that is urgent.
+/// it goes with the next that is urgent; or later yet, while other flows' calls wait.
 pub(super) fn write(memory: &mut Memory, seen: &Seen<'_>, now: Timestamp, next: &mut Next) {
     if !seen.busy.event && !memory.notes.is_empty() && !seen.busy.flow {
         next.ops.push(Op::Emit(memory.notes.remove(0)));
@@ -27,6 +27,7 @@ pub(super) fn write(memory: &mut Memory, seen: &Seen<'_>, now: Timestamp, next: 
     let since = *memory.dirty_since.get_or_insert(now);
     let mut at = match is_urgent(&memory.status, &memory.durable) {
         true => now,
+        false if seen.is_crowded => later(now, CALM),
         false => later(since, CALM),
     };
     if let Some(until) = memory.write_trouble.wait(now) {

@@ -9,7 +9,7 @@ use baton_api::daemon_status::DaemonJobStatus;
 use baton_api::flow_status::JobFlowPhase;
 use baton_api::job::JobSpec;
 use baton_flow::daemon::{DaemonNode, DaemonPhase, DaemonState};
-use baton_flow::{Cause, FlowPhase, StopReason};
+use baton_flow::{Cause, StopReason};
 use baton_pod::job::Owner;
 use baton_pod::joined_name;
 use baton_protocol::Timestamp;
@@ -215,13 +215,8 @@ fn present(
     now: Timestamp,
 ) {
     status.run = 1;
-    status.phase = match (state.phase(), &waits) {
-        (FlowPhase::Succeeded, _) => JobFlowPhase::Succeeded,
-        (FlowPhase::Failed, _) => JobFlowPhase::Failed,
-        (FlowPhase::Cancelled, _) => JobFlowPhase::Cancelled,
-        (_, Some(("Suspended", _))) => JobFlowPhase::Suspended,
-        _ => JobFlowPhase::Pending,
-    };
+    let suspended = waits.as_ref().is_some_and(|(why, _)| *why == "Suspended");
+    status.phase = JobFlowPhase::of(state.phase(), suspended);
     (status.reason, status.message) = match (&status.cause, waits) {
         (Some(cause), _) => (cause.reason.clone(), message.to_owned()),
         (None, Some((reason, message))) => (reason.to_owned(), message),
@@ -230,11 +225,7 @@ fn present(
     if let (Some(start), Some(end)) = (state.started_at, state.finished_at) {
         status.duration = format_duration(end.since(start));
     }
-    let value = match status.phase {
-        JobFlowPhase::Succeeded => "True",
-        phase if phase.is_over() => "False",
-        _ => "Unknown",
-    };
+    let value = status.phase.succeeded();
     let at = state.finished_at.unwrap_or(now);
     let (reason, message) = (status.reason.clone(), status.message.clone());
     let progress = match status.phase.is_over() {

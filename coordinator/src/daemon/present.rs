@@ -2,7 +2,6 @@
 
 use baton_api::daemon_status::DaemonJobStatus;
 use baton_api::flow_status::JobFlowPhase;
-use baton_flow::FlowPhase;
 use baton_flow::daemon::{DaemonPhase, DaemonState};
 use baton_protocol::Timestamp;
 use baton_protocol::time::format_duration;
@@ -34,15 +33,7 @@ pub(super) fn present(
     now: Timestamp,
 ) {
     let is_over = state.finished_at.is_some();
-    status.phase = match state.phase() {
-        FlowPhase::Pending if suspended => JobFlowPhase::Suspended,
-        FlowPhase::Running if suspended => JobFlowPhase::Suspended,
-        FlowPhase::Pending => JobFlowPhase::Pending,
-        FlowPhase::Running => JobFlowPhase::Running,
-        FlowPhase::Succeeded => JobFlowPhase::Succeeded,
-        FlowPhase::Failed => JobFlowPhase::Failed,
-        FlowPhase::Cancelled => JobFlowPhase::Cancelled,
-    };
+    status.phase = JobFlowPhase::of(state.phase(), suspended);
     if refusal.is_some_and(|(reason, _)| *reason == INVALID) && state.nodes.is_empty() {
         status.phase = JobFlowPhase::Failed;
     }
@@ -64,11 +55,7 @@ pub(super) fn present(
         status.observed_generation = generation;
     }
 
-    let value = match status.phase {
-        JobFlowPhase::Succeeded => "True",
-        phase if phase.is_over() => "False",
-        _ => "Unknown",
-    };
+    let value = status.phase.succeeded();
     let reason = match status.reason.as_str() {
         "" => format!("{:?}", status.phase),
         reason => reason.to_owned(),

@@ -115,7 +115,7 @@ impl Memory {
 }
 
 /// A word, and its sentence where there is one.
-pub fn why(reason: &str, message: &str) -> String {
+fn why(reason: &str, message: &str) -> String {
     match message {
         "" => reason.to_owned(),
         message => format!("{reason}: {message}"),

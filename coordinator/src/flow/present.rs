@@ -1,13 +1,10 @@
 //! The parts of a flow's status that are for people: words, sentences, counts and conditions.
 
-use std::time::Duration;
-
-use baton_api::flow_status::{CauseStatus, JobFlowPhase, JobFlowStatus};
+use baton_api::flow_status::{JobFlowPhase, JobFlowStatus};
 use baton_flow::{FlowPhase, NodePhase};
 use baton_protocol::Timestamp;
-use baton_protocol::time::format_duration;
 
-use super::memory::{Memory, why};
+use super::memory::Memory;
 use crate::conditions::set;
 
 /// Makes the status say what it holds.
@@ -21,14 +18,6 @@ pub(super) fn present(
     now: Timestamp,
 ) {
     let status = &mut memory.status;
-    status.phase = match phase {
-        FlowPhase::Succeeded => JobFlowPhase::Succeeded,
-        FlowPhase::Failed => JobFlowPhase::Failed,
-        FlowPhase::Cancelled => JobFlowPhase::Cancelled,
-        FlowPhase::Pending | FlowPhase::Running if suspended => JobFlowPhase::Suspended,
-        FlowPhase::Pending => JobFlowPhase::Pending,
-        FlowPhase::Running => JobFlowPhase::Running,
-    };
     for node in &mut status.nodes {
         match (node.state, memory.waiting.get(&node.name)) {
             (NodePhase::Waiting | NodePhase::Running, Some((reason, message))) => {
@@ -43,67 +32,13 @@ pub(super) fn present(
             _ => {}
         }
     }
-    let over = status.nodes.iter().filter(|n| n.state.is_over()).count();
-    status.progress = format!("{over}/{}", status.nodes.len());
-    status.duration.clear();
-    if let (Some(start), Some(end)) = (status.started_at, status.finished_at) {
-        let time = end.since(start);
-        status.duration = match time.as_secs() {
-            0 => format_duration(time),
-            seconds => format_duration(Duration::from_secs(seconds)),
-        };
-    }
-    (status.reason, status.message) = words(status);
+    status.describe(phase, suspended);
     conditions(memory, generation, now);
-}
-
-fn words(status: &JobFlowStatus) -> (String, String) {
-    let failure = status.cause.as_ref().map(|cause| failure(status, cause));
-    let pair = |reason: &str, message: String| (reason.to_owned(), message);
-    match status.phase {
-        JobFlowPhase::Pending | JobFlowPhase::Scheduled => {
-            pair("Pending", "nothing of it runs yet".to_owned())
-        }
-        JobFlowPhase::Suspended => pair("Suspended", "nothing new is let go".to_owned()),
-        JobFlowPhase::Succeeded => {
-            let message = format!("{} flows are over, and none failed", status.nodes.len());
-            pair("Completed", message)
-        }
-        JobFlowPhase::Running => match (failure, &status.stopped) {
-            (Some((reason, message)), Some(_)) => (reason, format!("{message}; the rest stops")),
-            (Some((reason, message)), None) => (
-                reason,
-                format!("{message}; what does not depend on it goes on"),
-            ),
-            (None, _) => pair("Running", "it runs".to_owned()),
-        },
-        JobFlowPhase::Failed | JobFlowPhase::Cancelled => {
-            failure.unwrap_or_else(|| pair("Failed", String::new()))
-        }
-    }
-}
-
-fn failure(status: &JobFlowStatus, cause: &CauseStatus) -> (String, String) {
-    let message = match (cause.node.as_str(), cause.reason.as_str()) {
-        ("", "DeadlineExceeded") => "its time was up".to_owned(),
-        ("", "Cancelled") => "it was cancelled".to_owned(),
-        ("", reason) => reason.to_owned(),
-        (name, reason) => {
-            let node = status.node(name);
-            let message = node.map(|n| n.message.as_str()).unwrap_or_default();
-            format!("flow {name:?} failed: {}", why(reason, message))
-        }
-    };
-    (cause.reason.clone(), message)
 }
 
 fn conditions(memory: &mut Memory, generation: Option<i64>, now: Timestamp) {
     let status = &mut memory.status;
-    let value = match status.phase {
-        JobFlowPhase::Succeeded => "True",
-        JobFlowPhase::Failed | JobFlowPhase::Cancelled => "False",
-        _ => "Unknown",
-    };
+    let value = status.phase.succeeded();
     let at = status.finished_at.unwrap_or(now);
     let said = (value, status.reason.as_str(), status.message.as_str());
     set(&mut status.conditions, "Succeeded", generation, said, at);

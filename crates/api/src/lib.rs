@@ -20,6 +20,7 @@ pub mod flow;
 pub mod flow_reference;
 pub mod flow_run;
 pub mod flow_status;
+mod flow_words;
 pub mod job;
 pub mod params;
 pub mod render;

@@ -16,16 +16,27 @@ use crate::batch::{Batch, Shape, carrier};
 use crate::system::{self, Random, SYSTEM};
 
 /// The agents' processes that live now, each with the UID of its pod: from the machine itself, for
-/// what the API server says comes late on a busy one.
-fn agents() -> Vec<(Pid, String)> {
+/// what the API server says comes late on a busy one. Those of this cluster alone: they know its API server by
+/// the address `server`.
+fn agents(server: &str) -> Vec<(Pid, String)> {
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-    processes.filter_map(|entry| agent(&entry.path())).collect()
+    processes
+        .filter_map(|entry| agent(&entry.path(), server))
+        .collect()
 }
 
-fn agent(process: &Path) -> Option<(Pid, String)> {
+fn agent(process: &Path, server: &str) -> Option<(Pid, String)> {
     let pid: i32 = process.file_name()?.to_str()?.parse().ok()?;
     let command = std::fs::read(process.join("cmdline")).ok()?;
     if !command.starts_with(b"/bin/baton-agent\0run\0") {
+        return None;
+    }
+    let environment = std::fs::read(process.join("environ")).ok()?;
+    let known = format!("KUBERNETES_SERVICE_HOST={server}");
+    if !environment
+        .split(|b| *b == 0)
+        .any(|it| it == known.as_bytes())
+    {
         return None;
     }
     let cgroups = std::fs::read_to_string(process.join("cgroup")).ok()?;
@@ -38,9 +49,17 @@ fn agent(process: &Path) -> Option<(Pid, String)> {
 fn reap(kubectl: &Kubectl, over: &AtomicBool) -> usize {
     let mut random = Random::new();
     let mut kills = HashMap::<String, usize>::new();
+    let service = [
+        "get",
+        "service",
+        "kubernetes",
+        "-o",
+        "jsonpath={.spec.clusterIP}",
+    ];
+    let server = kubectl.run(&service).success("the API server's address");
     while !over.load(Ordering::SeqCst) {
         std::thread::sleep(Duration::from_millis(random.below(4000)));
-        let alive = agents();
+        let alive = agents(&server);
         let Some(at) = random.below(2).checked_rem(alive.len() as u64) else {
             continue;
         };

@@ -100,6 +100,12 @@ def cpu(pids):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def waited(pids):
+    """How long threads of these processes were ready to run and had no CPU, in seconds."""
+    files = [file for pid in pids for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    return sum(int(file.read_text().split()[1]) for file in files) / 1e9
+
+
 def rss(pid):
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1000

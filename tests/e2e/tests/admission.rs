@@ -289,7 +289,25 @@ fn without_the_webhook_a_condition_tells() {
             "{mistake}: {valid:?}"
         );
     }
+    let out = ns.try_apply(BAD_GRAPHS);
+    assert!(out.ok, "{}", out.stderr);
+    for (kind, name, mistake) in [
+        ("jobflow", "bad", GRAPHS_MISTAKES[0]),
+        ("daemonjob", "bad", GRAPHS_MISTAKES[9]),
+    ] {
+        let object = ns.wait(kind, name, SOON, "it is refused", |object| {
+            object["status"]["reason"] == "Invalid"
+        });
+        assert_eq!(object["status"]["phase"], "Failed", "{object}");
+        let conditions = object["status"]["conditions"].as_array();
+        let mut conditions = conditions.expect("there").iter();
+        let accepted = conditions.find(|c| c["type"] == "Accepted").expect("there");
+        assert_eq!(accepted["status"], "False", "{accepted}");
+        let message = accepted["message"].as_str().unwrap_or_default();
+        assert!(message.contains(mistake), "{mistake}: {accepted}");
+    }
     assert!(ns.list("pods", "").is_empty(), "nothing is half-made");
+    assert!(ns.list("jobs", "").is_empty(), "nothing is half-made");
     drop(no_hook);
     // Once it is mended it runs.
     let out = ns.try_apply(

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::references::{self, Earlier, Scope, Use};
 use super::{
-    Names, container, duration, exactly_one, given, label, metadata, missing, reserved, schedule, volumes,
+    Names, container, duration, exactly_one, given, label, metadata, missing, reserved, schedule,
+    volumes,
 };
 use crate::core::EnvVar;
 use crate::diagnostic::{FieldPath, excerpt};

@@ -6,11 +6,10 @@ use baton_protocol::Timestamp;
 use baton_protocol::time::format_duration;
 use std::time::Duration;
 
-use crate::trouble::Trouble;
 use super::object::TaskView;
 use super::runs::{INVALID, Origin, not_before};
 use crate::conditions::set;
-
+use crate::trouble::Trouble;
 
 /// Brings what follows from the rest of the status up to date.
 pub(super) fn present(

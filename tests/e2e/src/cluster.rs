@@ -102,6 +102,13 @@ impl Cluster {
         out.stdout.lines().next().map(str::to_owned)
     }
 
+    /// How many nodes there are, those among them that are not ready just now: as for some seconds after their kubelet
+    /// was started again.
+    pub fn size(&self) -> usize {
+        let out = self.kubectl.run(&["get", "nodes", "-o", "name"]);
+        out.success("the nodes").lines().count()
+    }
+
     /// The names of the nodes that are ready.
     pub fn nodes(&self) -> Vec<String> {
         let text = self

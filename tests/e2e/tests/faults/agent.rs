@@ -103,7 +103,7 @@ fn remove(kubectl: &Kubectl, uid: &str) {
 fn the_agents_are_killed_at_random_moments_over_fifty_tasks() {
     let cluster = Cluster::alone();
     let parts = system::parts(&cluster);
-    let nodes = cluster.nodes().len();
+    let nodes = cluster.size();
     let ns = cluster.namespace("agent-killed");
     let begin = Instant::now();
     let over = Arc::new(AtomicBool::new(false));

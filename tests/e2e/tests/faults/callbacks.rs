@@ -66,7 +66,7 @@ fn what_happened_while_the_coordinator_was_away_is_told_afterwards() {
         callback: receiver.url("/hook"),
         ..Shape::default()
     };
-    let batch = Batch::apply(&ns, &parts, cluster.nodes().len(), shape);
+    let batch = Batch::apply(&ns, &parts, cluster.size(), shape);
     // Every pod is there, and the telling has begun.
     until(Duration::from_secs(60), "every Task runs", || {
         (batch.marks().len() == 10 && receiver.requests().len() >= 10).then_some(())
@@ -158,7 +158,7 @@ fn another_coordinator_goes_on_where_the_leader_is_killed() {
         sleep: "1",
         ..Shape::default()
     };
-    let batch = Batch::apply(&ns, &parts, cluster.nodes().len(), shape);
+    let batch = Batch::apply(&ns, &parts, cluster.size(), shape);
     until(Duration::from_secs(30), "the Tasks run", || {
         (batch.begun() >= 3).then_some(())
     });

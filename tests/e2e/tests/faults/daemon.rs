@@ -23,7 +23,7 @@ fn the_daemon_set_is_brought_up_to_date_while_tasks_run() {
         sleep: "1.5",
         ..Shape::default()
     };
-    let batch = Batch::apply(&ns, &parts, cluster.nodes().len(), shape);
+    let batch = Batch::apply(&ns, &parts, cluster.size(), shape);
     until(Duration::from_secs(60), "some run", || {
         (batch.marks().len() >= 4).then_some(())
     });

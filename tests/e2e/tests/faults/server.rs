@@ -23,7 +23,7 @@ fn tasks_go_on_while_the_api_server_is_away() {
         sleep: "2",
         ..Shape::default()
     };
-    let batch = Batch::apply(&ns, &parts, cluster.nodes().len(), shape);
+    let batch = Batch::apply(&ns, &parts, cluster.size(), shape);
     let agent = system::agent(kubectl, 1, None);
     until(Duration::from_secs(60), "every Task runs", || {
         (batch.marks().len() == 8).then_some(())
@@ -83,7 +83,7 @@ fn a_kubelet_is_killed_and_started_again() {
         node: "node1",
         ..Shape::default()
     };
-    let batch = Batch::apply(&ns, &parts, cluster.nodes().len(), shape);
+    let batch = Batch::apply(&ns, &parts, cluster.size(), shape);
     // Containers that a killed kubelet was just making are not made again: that is Kubernetes' own way with pods
     // that run once.
     until(Duration::from_secs(60), "all containers run", || {

@@ -195,7 +195,7 @@ impl Metrics {
         );
         registry.register(
             "admissions",
-            "Reviews of Tasks for the API server, by answer",
+            "Reviews of objects for the API server, by answer",
             self.admissions.clone(),
         );
         registry.register(

@@ -1,5 +1,5 @@
 """The API server without kubectl between, so that its answers and its watches can be timed."""
-import base64, http.client, json, socket, ssl, tempfile, threading, time
+import base64, http.client, json, socket, ssl, sys, tempfile, threading, time
 from urllib.parse import urlencode, urlsplit
 
 from lib import NAMESPACE, fail, kubectl
@@ -54,28 +54,42 @@ class Follow:
     """Gives each change of a list's objects, from now on, to `see(type, object, when)` in a thread of its own."""
 
     def __init__(self, api, path, see):
-        version = api.call("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
-        connection = api.connect()
+        self.api, self.path, self.see, self.closed = api, path, see, False
+        self.version = api.call("GET", f"{path}?limit=1")["metadata"]["resourceVersion"]
+        self.begin()
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def begin(self):
+        connection = self.api.connect()
         connection.timeout = None
         connection.connect()
         self.socket = connection.sock
-        query = urlencode({"watch": 1, "resourceVersion": version, "timeoutSeconds": 7200})
-        connection.request("GET", f"{path}?{query}", headers=api.headers)
+        query = urlencode({"watch": 1, "resourceVersion": self.version, "timeoutSeconds": 7200})
+        connection.request("GET", f"{self.path}?{query}", headers=self.api.headers)
         self.lines = connection.getresponse()
-        self.see, self.closed = see, False
-        threading.Thread(target=self.read, daemon=True).start()
+
+    def run(self):
+        # The server ends a watch that reads too slowly; it goes on where it was.
+        while not self.closed:
+            try:
+                self.read()
+                if not self.closed:
+                    self.begin()
+            except (OSError, ValueError, http.client.HTTPException) as e:
+                if not self.closed:
+                    print(f"  the watch of {self.path} broke: {e!r}", file=sys.stderr, flush=True)
+                    return
 
     def read(self):
-        try:
-            for line in self.lines:
-                when = time.monotonic()
-                event = json.loads(line)
-                if self.closed:
-                    return
-                self.see(event["type"], event["object"], when)
-        except (OSError, ValueError, http.client.HTTPException):
-            if not self.closed:
-                raise
+        for line in self.lines:
+            when = time.monotonic()
+            event = json.loads(line)
+            if self.closed:
+                return
+            if event["type"] == "ERROR":
+                raise ValueError(event["object"])
+            self.version = event["object"]["metadata"]["resourceVersion"]
+            self.see(event["type"], event["object"], when)
 
     def close(self):
         self.closed = True

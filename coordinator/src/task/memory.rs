@@ -38,6 +38,8 @@ pub struct Memory {
     pub(super) misplaced: Option<String>,
     /// How often the pod's node had got the agent when the pod came there; see `plan::misplaced`.
     pub(super) arrivals: Option<u64>,
+    /// How often it had come when the pod was last found without it.
+    pub(super) misplaced_at: Option<u64>,
     /// UID of the pod that was asked to cancel, or has the annotation.
     pub(super) cancel_asked: Option<String>,
     /// What keeps a pod from being made, or a call from succeeding.
@@ -134,6 +136,7 @@ impl Memory {
         self.gone = None;
         self.misplaced = None;
         self.arrivals = None;
+        self.misplaced_at = None;
         self.cancel_asked = None;
         self.trouble = Trouble::default();
         self.since.retain(|what, _| *what == Waiting::Dirty);

@@ -16,8 +16,9 @@ use crate::task::memory::{Waiting, later};
 
 /// How long a pod waits on a node that has not had the agent since the pod came.
 const NEVER_SERVED: Duration = Duration::from_secs(10);
-/// How long it waits on one that had: agents come back.
-const SERVED: Duration = Duration::from_secs(60);
+/// How long it waits on one that had, without a break: agents come back, and the kubelet asks one that did
+/// again after up to two minutes.
+const SERVED: Duration = Duration::from_secs(300);
 /// How long past its time a pod that does not go is waited for: its kubelet may need the agent for it.
 const STUCK: Duration = Duration::from_secs(30);
 
@@ -49,6 +50,10 @@ pub(super) fn end(
         true => NEVER_SERVED,
         false => SERVED,
     };
+    // The agent was there in between: the kubelet may have asked it.
+    if memory.misplaced_at.replace(arrivals) != Some(arrivals) {
+        memory.over(Waiting::Misplaced);
+    }
     let at = later(memory.since(Waiting::Misplaced, now), patience);
     if at > now {
         next.wake_at(at);

@@ -45,6 +45,10 @@ fn agent(process: &Path, server: &str) -> Option<(Pid, String)> {
     Some((Pid::from_raw(pid), uid.to_owned()))
 }
 
+/// Most kills, and the longest time that they go on: what waits for an agent is to come to its turn.
+const MAX_KILLS: usize = 20;
+const KILLING: Duration = Duration::from_secs(45);
+
 /// Kills agents until `over`, now on this node and now on that; says how often.
 fn reap(kubectl: &Kubectl, over: &AtomicBool) -> usize {
     let mut random = Random::new();
@@ -57,7 +61,13 @@ fn reap(kubectl: &Kubectl, over: &AtomicBool) -> usize {
         "jsonpath={.spec.clusterIP}",
     ];
     let server = kubectl.run(&service).success("the API server's address");
-    while !over.load(Ordering::SeqCst) {
+    let end = Instant::now() + KILLING;
+    let goes_on = |kills: &HashMap<String, usize>| {
+        !over.load(Ordering::SeqCst)
+            && kills.values().sum::<usize>() < MAX_KILLS
+            && Instant::now() < end
+    };
+    while goes_on(&kills) {
         std::thread::sleep(Duration::from_millis(random.below(4000)));
         let alive = agents(&server);
         let Some(at) = random.below(2).checked_rem(alive.len() as u64) else {
@@ -118,7 +128,7 @@ fn the_agents_are_killed_at_random_moments_over_fifty_tasks() {
         ..Shape::default()
     };
     let batch = Batch::apply(&ns, &parts, nodes, shape);
-    let all_begun = baton_e2e::until(Duration::from_secs(180), "every step began", || {
+    let all_begun = baton_e2e::until(Duration::from_secs(240), "every step began", || {
         std::thread::sleep(Duration::from_millis(500));
         batch.all_begun().then(|| begin.elapsed())
     });

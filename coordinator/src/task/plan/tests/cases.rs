@@ -227,7 +227,12 @@ fn a_pod_whose_node_had_the_agent_waits_longer_for_it() {
     // It comes and goes, and nobody looks meanwhile.
     world.node(true, true);
     world.node(true, false);
-    world.pass(59);
+    world.pass(299);
+    assert!(world.only_pod().metadata.deletion_timestamp.is_none());
+    // Again: the kubelet may have asked it, so the wait begins anew.
+    world.node(true, true);
+    world.node(true, false);
+    world.pass(299);
     assert!(world.only_pod().metadata.deletion_timestamp.is_none());
     world.pass(3);
     assert!(world.only_pod().metadata.deletion_timestamp.is_some());

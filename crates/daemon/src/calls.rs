@@ -102,8 +102,12 @@ fn verb(method: &Method, query: Option<&str>) -> &'static str {
 /// The kind of objects that a path of the API server is about: one of those that are used here, so that
 /// no path makes a label of its own.
 fn resource(path: &str) -> &'static str {
-    const KNOWN: [&str; 11] = [
+    const KNOWN: [&str; 15] = [
         "tasks",
+        "jobflows",
+        "jobtemplates",
+        "daemonjobs",
+        "jobs",
         "pods",
         "events",
         "leases",

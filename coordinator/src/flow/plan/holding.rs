@@ -1,15 +1,18 @@
 //! A flow whose spec cannot be taken.
 
-use baton_flow::{Action, Begin, Graph, InstanceId, Node, Rules, State, actions, fold};
+use baton_flow::{
+    Action, Begin, Graph, InstanceId, Node, Rules, Seen as End, State, actions, fold,
+};
 use baton_protocol::Timestamp;
 
 use super::acting::stop;
-use super::{Memory, Next, Seen, find};
+use super::{Memory, Next, Seen, find, results};
 use crate::flow::children::ChildKind;
 use crate::flow::present::{accepted, present};
 
 /// A change that is refused: what runs goes on, nothing is let go, until the spec is one that can be
-/// taken. It can still be cancelled.
+/// taken. What succeeds meanwhile is recorded; what a failure means, the spec has to say. It can still be
+/// cancelled.
 pub(super) fn hold(
     memory: &mut Memory,
     seen: &Seen<'_>,
@@ -21,9 +24,11 @@ pub(super) fn hold(
     memory.note(true, "ChangeRefused", &message);
     let said = Some(("ChangeRefused", message.as_str()));
     accepted(&mut memory.status, seen.flow.generation, said, now);
-    if !seen.flow.cancel || memory.status.finished_at.is_some() {
+    if memory.status.finished_at.is_some() {
         return;
     }
+    results::take(memory, seen);
+    let cancelled = seen.flow.cancel;
     // The nodes that are known, with nothing between them.
     let node = |name: &str| Node {
         name: name.to_owned(),
@@ -34,7 +39,8 @@ pub(super) fn hold(
         return;
     };
     let rules = Rules {
-        cancelled: true,
+        cancelled,
+        suspended: !cancelled,
         ..Rules::default()
     };
     let names = memory.status.clone();
@@ -48,7 +54,10 @@ pub(super) fn hold(
         None => ChildKind::Job,
     };
     let state = memory.status.state(&graph);
-    let look = |id, attempt| super::look(memory, seen, (kind(id), name(id, attempt)));
+    let look = |id, attempt| match super::look(memory, seen, (kind(id), name(id, attempt))) {
+        End::Failed(_) | End::Absent if !cancelled => End::Unknown,
+        told => told,
+    };
     let mut begin = |_: &State, _| Begin::Skip;
     let state = fold(&graph, &rules, &state, now, &look, &mut begin);
     memory.status.set_state(&graph, &state, &name);

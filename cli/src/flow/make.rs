@@ -8,8 +8,8 @@ use baton_api::flow_run::{Item, Results, fill_job};
 use baton_api::job::JobSpec;
 use baton_api::{Job, Rendered, render};
 use baton_flow::InstanceId;
+use baton_pod::FlowNames;
 use baton_pod::job::{JobInputs, Owner, QUEUE_LABEL, job};
-use baton_pod::node_name;
 
 /// What an attempt runs.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(super) struct Maker<'a> {
     flow: &'a JobFlow,
     templates: &'a Templates,
     globals: GlobalParams,
+    names: FlowNames,
 }
 
 /// JobTemplates by name.
@@ -48,17 +49,14 @@ impl<'a> Maker<'a> {
             flow,
             templates,
             globals: without_node(&flow.spec.global_params),
+            names: FlowNames::new(&flow.spec),
         }
     }
 
     /// The name of an attempt's Job or Task.
     pub(super) fn name(&self, id: InstanceId, attempt: u32) -> String {
-        let Some(node) = self.flow.spec.node(id.node) else {
-            return String::new();
-        };
-        let index = node.for_each.as_ref().map(|_| id.index);
         let flow = self.flow.metadata.display_name();
-        node_name(flow, &node.name, index, attempt)
+        self.names.of(flow, &self.flow.spec, id, attempt)
     }
 
     /// What an attempt runs, and what its template says otherwise than the globals.

@@ -8,11 +8,11 @@ use baton_api::flow_status::JobFlowStatus;
 use baton_api::job::JobSpec;
 use baton_flow::{InstanceId, NodePhase};
 use baton_pod::job::{JobInputs, Owner, job};
+use baton_pod::label_value;
 use baton_pod::names::{
     ATTEMPT_ANNOTATION, FLOW_LABEL, FLOW_NODE_LABEL, INDEX_ANNOTATION, TEMPLATE_ANNOTATION,
 };
 use baton_pod::task::task;
-use baton_pod::{label_value, node_name};
 use k8s_openapi::api::batch::v1::Job;
 
 use super::children::{ChildKind, TTL_ANNOTATION};
@@ -168,16 +168,7 @@ pub fn child_kind(flow: &FlowSpec, id: InstanceId) -> ChildKind {
 
 /// The name of an attempt's Job or Task.
 pub fn child_name(flow_name: &str, flow: &FlowSpec, id: InstanceId, attempt: u32) -> String {
-    let Some(node) = flow.spec.node(id.node) else {
-        return String::new();
-    };
-    let index = node.for_each.as_ref().map(|_| id.index);
-    let plain = node_name(flow_name, &node.name, index, attempt);
-    if (index.is_none() && attempt <= 1) || !flow.likenesses.contains(&node.name) {
-        return plain;
-    }
-    // `a-1` may be element 1 of `a`, or the node `a-1`: no node's name ends with a dash.
-    node_name(flow_name, &format!("{}-", node.name), index, attempt)
+    flow.names.of(flow_name, &flow.spec, id, attempt)
 }
 
 /// A result of a node that is over, as the status has it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use baton_api::flow::{JobFlowSpec, JobTemplateSpec};
 use baton_api::{Object as Document, review_object};
 use baton_flow::Graph;
+use baton_pod::FlowNames;
 use baton_pod::names::RERUN_ANNOTATION;
 use serde_json::Value;
 
@@ -75,8 +76,8 @@ pub struct FlowSpec {
     pub params_digest: String,
     /// The JobTemplates that it refers to.
     pub templates: BTreeSet<String>,
-    /// What another node's name is with a number behind: `a`, where there is a node `a-1` or `a-r2`.
-    pub likenesses: BTreeSet<String>,
+    /// What its Jobs and Tasks are called.
+    pub names: FlowNames,
 }
 
 impl FlowSpec {
@@ -98,23 +99,11 @@ impl FlowSpec {
                 .nodes()
                 .filter_map(|n| n.job_template_ref.clone())
                 .collect(),
-            likenesses: spec.nodes().flat_map(|n| likenesses(&n.name)).collect(),
+            names: FlowNames::new(&spec),
             graph,
             spec,
         })
     }
-}
-
-fn likenesses(name: &str) -> impl Iterator<Item = String> {
-    let number = |text: &str| {
-        let text = text.strip_prefix('r').unwrap_or(text);
-        text.starts_with(|c: char| c.is_ascii_digit())
-    };
-    let parts = name.match_indices('-');
-    parts.filter_map(move |(at, _)| {
-        let behind = name.get(at + 1..)?;
-        number(behind).then(|| name.get(..at).map(str::to_owned))?
-    })
 }
 
 impl FlowView {

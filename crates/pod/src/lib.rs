@@ -16,11 +16,13 @@ pub mod names;
 pub mod ordering;
 pub mod task;
 
+mod flow_names;
 mod plan;
 mod review;
 
 pub use build::{BuildError, Mistake, PodInputs, build};
 pub use facts::{ContainerFacts, ContainerState, PodFacts, PodLoss, facts};
+pub use flow_names::FlowNames;
 pub use names::{joined_name, label_value, node_name, pod_name};
 pub use ordering::{Ordered, Update};
 pub use plan::{PlanSource, plan_of};

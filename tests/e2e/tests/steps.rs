@@ -78,6 +78,12 @@ spec:
     );
     let status = ns.finished("release", SOON);
     assert_eq!(status.phase, TaskPhase::Succeeded, "{status:?}");
+    // Image IDs are the kubelet's to tell, which is later than a short Task's end.
+    let status = baton_e2e::until(SOON, "the IDs of all images", || {
+        let status = ns.status("release");
+        let mut ran = status.steps.iter().filter(|s| s.attempts > 0);
+        ran.all(|s| !s.image_id.is_empty()).then_some(status)
+    });
     let order = [
         ("version", "Completed"),
         ("pack", "Completed"),

@@ -14,9 +14,29 @@ mod target;
 
 pub use engine::{Settings, run};
 
+use std::time::Duration;
+
 use baton_api::status::CallbackStatus;
 use baton_api::task::Callback;
 use baton_callbacks::Event;
+use baton_protocol::Timestamp;
+
+/// How long ago a run may have ended whose callbacks are told again after a restart that knows nothing
+/// of them.
+const TOLD_AGAIN: Duration = Duration::from_secs(3600);
+
+/// Whether a run that is over has nothing more to tell: no receiver waits, or none is known and its end
+/// is long ago.
+pub fn is_settled(
+    callbacks: &[CallbackStatus],
+    finished_at: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
+    match callbacks {
+        [] => !finished_at.is_some_and(|at| now.since(at) < TOLD_AGAIN),
+        some => some.iter().all(|c| c.waiting == 0),
+    }
+}
 
 /// What the receivers of one run of a Task are to be told. Handed over anew whenever it changed.
 #[derive(Debug, Clone)]
@@ -46,4 +66,25 @@ pub struct Progress {
     pub run: u32,
     /// The state of every receiver.
     pub callbacks: Vec<CallbackStatus>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn what_is_settled_is_not_told_again() {
+        let at = |seconds| Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let waiting = |waiting| CallbackStatus {
+            waiting,
+            ..CallbackStatus::default()
+        };
+        let end = Some(at(1000));
+        assert!(!is_settled(&[], end, at(4599)));
+        assert!(is_settled(&[], end, at(4600)));
+        assert!(is_settled(&[], None, at(1000)));
+        assert!(is_settled(&[waiting(0), waiting(0)], end, at(1000)));
+        assert!(!is_settled(&[waiting(0), waiting(1)], end, at(9000)));
+    }
 }

@@ -1,17 +1,9 @@
 //! What callbacks are told of a flow, and how far they came.
 
-use std::time::Duration;
-
-use baton_protocol::Timestamp;
-
 use super::Controller;
-use crate::callbacks::{Progress, Story};
+use crate::callbacks::{Progress, Story, is_settled};
 use crate::flow::story::story;
 use crate::task::object::now;
-
-/// How long ago a run may have ended whose callbacks are told again after a restart that knows nothing
-/// of them.
-const TOLD_AGAIN: Duration = Duration::from_secs(3600);
 
 impl Controller {
     /// Takes how far callbacks came.
@@ -31,13 +23,8 @@ impl Controller {
             return;
         };
         let status = &entry.memory.durable;
-        let recent = |at: Timestamp| now().since(at) < TOLD_AGAIN;
-        let is_settled = status.phase.is_over()
-            && match status.callbacks.as_slice() {
-                [] => !status.finished_at.is_some_and(recent),
-                some => some.iter().all(|c| c.waiting == 0),
-            };
-        if !is_settled {
+        let is_over = status.phase.is_over();
+        if !is_over || !is_settled(&status.callbacks, status.finished_at, now()) {
             self.tell(uid);
         }
     }

@@ -33,7 +33,7 @@ pub fn is_settled(
     now: Timestamp,
 ) -> bool {
     match callbacks {
-        [] => !finished_at.is_some_and(|at| now.since(at) < TOLD_AGAIN),
+        [] => finished_at.is_none_or(|at| now.since(at) >= TOLD_AGAIN),
         some => some.iter().all(|c| c.waiting == 0),
     }
 }

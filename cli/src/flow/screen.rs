@@ -164,12 +164,9 @@ pub(super) fn status(
 
 /// The table of all nodes.
 fn table(story: &FlowStory, palette: Palette) -> String {
-    let head = ["FLOW", "OUTCOME"].map(|t| Cell::left(t, Some(FAINT)));
-    let right = ["ATTEMPTS", "STARTED", "RAN"].map(|t| Cell {
-        style: Some(FAINT),
-        ..Cell::right(t)
-    });
-    let why = Cell::left("WHY", Some(FAINT));
+    let head = ["FLOW", "OUTCOME"].map(Cell::head);
+    let right = ["ATTEMPTS", "STARTED", "RAN"].map(Cell::head_right);
+    let why = Cell::head("WHY");
     let mut rows = vec![head.into_iter().chain(right).chain([why]).collect()];
     let nodes = story.status.nodes.iter().enumerate().take(MAX_ROWS);
     rows.extend(nodes.map(|(place, node)| row(story, place, node)));

@@ -37,6 +37,19 @@ impl Cell {
             right: true,
         }
     }
+
+    /// The head of a column.
+    pub(crate) fn head(text: &str) -> Cell {
+        Cell::left(text, Some(FAINT))
+    }
+
+    /// The head of a column that stands to the right.
+    pub(crate) fn head_right(text: &str) -> Cell {
+        Cell {
+            style: Some(FAINT),
+            ..Cell::right(text)
+        }
+    }
 }
 
 /// Writes the table of all steps, and below it their results.
@@ -50,11 +63,8 @@ pub fn table(story: &Story, palette: Palette) -> String {
 }
 
 fn header() -> Vec<Cell> {
-    let left = ["STEP", "OUTCOME"].map(|t| Cell::left(t, Some(FAINT)));
-    let right = ["EXIT", "WAITED", "RAN", "CPU", "PEAK"].map(|t| Cell {
-        style: Some(FAINT),
-        ..Cell::right(t)
-    });
+    let left = ["STEP", "OUTCOME"].map(Cell::head);
+    let right = ["EXIT", "WAITED", "RAN", "CPU", "PEAK"].map(Cell::head_right);
     left.into_iter().chain(right).collect()
 }
 

@@ -73,17 +73,12 @@ impl Page {
 
 /// The table of nodes, and how many more there are.
 pub(crate) fn node_rows(status: &DaemonJobStatus, now: Timestamp) -> (Vec<Vec<Cell>>, usize) {
-    let faint = |text: &str| Cell::left(text, Some(FAINT));
-    let right = |text: &str| Cell {
-        style: Some(FAINT),
-        ..Cell::right(text)
-    };
     let mut rows = vec![vec![
-        faint("NODE"),
-        faint("STATE"),
-        faint("REASON"),
-        right("RAN"),
-        faint("JOB"),
+        Cell::head("NODE"),
+        Cell::head("STATE"),
+        Cell::head("REASON"),
+        Cell::head_right("RAN"),
+        Cell::head("JOB"),
     ]];
     let mut nodes: Vec<_> = status.nodes.iter().collect();
     if nodes.len() > MAX_ROWS {

@@ -104,18 +104,13 @@ impl Page {
             return;
         }
         self.title("Flows");
-        let faint = |text: &str| Cell::left(text, Some(FAINT));
-        let right = |text: &str| Cell {
-            style: Some(FAINT),
-            ..Cell::right(text)
-        };
         let mut rows = vec![vec![
-            faint("FLOW"),
-            faint("STATE"),
-            faint("REASON"),
-            right("ATTEMPTS"),
-            right("RAN"),
-            faint("JOB"),
+            Cell::head("FLOW"),
+            Cell::head("STATE"),
+            Cell::head("REASON"),
+            Cell::head_right("ATTEMPTS"),
+            Cell::head_right("RAN"),
+            Cell::head("JOB"),
         ]];
         for node in nodes {
             rows.push(node_row(node, known.now));

@@ -88,21 +88,16 @@ impl Page {
             return;
         }
         self.title("Steps");
-        let faint = |text: &str| Cell::left(text, Some(FAINT));
-        let right = |text: &str| Cell {
-            style: Some(FAINT),
-            ..Cell::right(text)
-        };
         let mut rows = vec![vec![
-            right("#"),
-            faint("STEP"),
-            faint("STATE"),
-            faint("REASON"),
-            right("EXIT"),
-            right("ATTEMPTS"),
-            right("RAN"),
-            right("CPU"),
-            right("PEAK"),
+            Cell::head_right("#"),
+            Cell::head("STEP"),
+            Cell::head("STATE"),
+            Cell::head("REASON"),
+            Cell::head_right("EXIT"),
+            Cell::head_right("ATTEMPTS"),
+            Cell::head_right("RAN"),
+            Cell::head_right("CPU"),
+            Cell::head_right("PEAK"),
         ]];
         rows.extend(status.steps.iter().map(|step| row(step, known)));
         self.rows(&rows);

@@ -13,12 +13,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
-use common::{INIT, Run, Sandbox, old};
+use common::{Run, Sandbox, copy_binary, old};
 
 /// A folder with the tools as an image has them.
 fn tools(s: &Sandbox) {
     s.write("img/entrypoint", "#!/bin/sh\necho entrypoint\n");
-    fs::copy(INIT, s.path("img/init")).unwrap();
+    copy_binary(&s.path("img/init"));
 }
 
 fn install(s: &Sandbox) -> Run {

@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{INIT, Run, Sandbox, assert_same, snapshot, state, varied};
+use common::{INIT, Run, Sandbox, assert_same, copy_binary, snapshot, state, varied};
 
 /// A mount that goes when the test does.
 struct Mount(PathBuf);
@@ -244,7 +244,7 @@ fn anybody_may_seed_and_keeps_what_he_may() {
 fn tools_are_placed_by_anybody_from_a_read_only_root() {
     let s = Sandbox::new();
     s.write("img/entrypoint", "x");
-    fs::copy(INIT, s.path("img/init")).unwrap();
+    copy_binary(&s.path("img/init"));
     chmod(s.0.path(), 0o755);
     let _image = Mount::new(&s.path("img"), &["--bind", s.path("img").to_str().unwrap()]);
     _image.remount("bind,ro");

@@ -55,6 +55,13 @@ impl Sandbox {
     }
 }
 
+/// Copies the binary to `to`, to be run there. Another process does: a file that this one had open
+/// for writing may still be so in the child that a test beside is just starting, and is then busy.
+pub fn copy_binary(to: &Path) {
+    let copied = Command::new("cp").arg(INIT).arg(to).status().unwrap();
+    assert!(copied.success(), "cp {INIT} {to:?}: {copied}");
+}
+
 /// What a run of the binary came to.
 #[derive(Debug)]
 pub struct Run {

@@ -9,28 +9,23 @@
 //! fn a_task_succeeds() {
 //!     let cluster = Cluster::shared();
 //!     let ns = cluster.namespace("succeeds");
-//!     ns.apply(include_str!("../../../examples/seed-task.yaml"));
+//!     ns.apply(include_str!("../../../../examples/seed-task.yaml"));
 //!     let status = ns.finished("ordered", Duration::from_secs(60));
 //!     assert_eq!(status.phase, TaskPhase::Succeeded);
 //! }
 //! ```
 //!
 //! `tests/cluster/up` and `tests/cluster/install` come first; `BATON_E2E_KEEP=1` keeps the namespaces.
-// Tests and nothing else call this: what goes wrong here fails the test, with what was attempted.
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used
-)]
 
 mod cluster;
+pub mod daemon;
 mod dump;
+pub mod flow;
 mod kubectl;
 mod namespace;
 mod parts;
 mod receiver;
+pub mod system;
 mod watch;
 
 pub use cluster::Cluster;
@@ -41,6 +36,10 @@ pub use receiver::{Receiver, Request};
 pub use watch::{Series, Watch};
 
 use std::time::{Duration, Instant};
+
+/// A script that runs until its pod has the file of [`Namespace::tell`]: for what has to happen while it runs, however
+/// slow the machine is.
+pub const UNTIL_TOLD: &str = "until test -e /tmp/done; do sleep 0.1; done";
 
 /// Waits until `probe` says something, looking again every 100 ms: for what nothing can be watched for.
 ///

@@ -24,7 +24,7 @@ impl Namespace {
         namespace.wait(
             "serviceaccount",
             "default",
-            Duration::from_secs(30),
+            Duration::from_secs(60),
             "there",
             |_| true,
         );
@@ -119,6 +119,21 @@ impl Namespace {
         })
     }
 
+    /// Lets a Job's pod end that runs [`UNTIL_TOLD`](crate::UNTIL_TOLD).
+    pub fn tell(&self, job: &str) {
+        let running = |pod: &Value| {
+            let name = pod["metadata"]["name"].as_str();
+            let runs = pod["status"]["phase"] == "Running";
+            name.filter(|_| runs).map(str::to_owned)
+        };
+        let pod = crate::until(Duration::from_secs(90), "the Job's pod runs", || {
+            let pods = self.list("pods", &format!("job-name={job}"));
+            pods.iter().find_map(running)
+        });
+        self.kubectl(&["exec", &pod, "--", "touch", "/tmp/done"])
+            .success("exec");
+    }
+
     /// The log of one container of a pod, whole: once the container is over, which the kubelet says
     /// up to a second or two after the Task's end.
     pub fn log(&self, pod: &str, container: &str) -> String {
@@ -129,7 +144,7 @@ impl Namespace {
                     .any(|c| c["name"] == container && c["state"]["terminated"].is_object())
             })
         };
-        let limit = Duration::from_secs(30);
+        let limit = Duration::from_secs(60);
         self.wait("pod", pod, limit, &format!("{container} is over"), over);
         self.kubectl(&["logs", pod, "-c", container])
             .success("logs")

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::batch::{Batch, Shape, carrier};
-use crate::system::{self, Random, SYSTEM};
+use baton_e2e::system::{self, Random, SYSTEM};
 
 /// The agents' processes that live now, each with the UID of its pod: from the machine itself, for
 /// what the API server says comes late on a busy one. Those of this cluster alone: they know its API server by
@@ -51,7 +51,7 @@ const KILLING: Duration = Duration::from_secs(45);
 
 /// Kills agents until `over`, now on this node and now on that; says how often.
 fn reap(kubectl: &Kubectl, over: &AtomicBool) -> usize {
-    let mut random = Random::new();
+    let mut random = Random::by_clock();
     let mut kills = HashMap::<String, usize>::new();
     let service = [
         "get",

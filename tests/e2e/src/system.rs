@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use baton_e2e::{Cluster, Kubectl, Parts, until};
+use crate::{Cluster, Kubectl, Parts, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// The namespace that Baton is installed in.
-pub(crate) const SYSTEM: &str = "baton-system";
+pub const SYSTEM: &str = "baton-system";
 
 /// The control of the cluster's parts.
-pub(crate) fn parts(cluster: &Cluster) -> Parts {
+pub fn parts(cluster: &Cluster) -> Parts {
     cluster
         .parts()
         .expect("these tests need a cluster of tests/cluster/cluster")
@@ -18,21 +18,21 @@ pub(crate) fn parts(cluster: &Cluster) -> Parts {
 
 /// A pod of Baton's own whose container runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Running {
+pub struct Running {
     /// The pod's name.
-    pub(crate) pod: String,
+    pub pod: String,
     /// Its address.
-    pub(crate) ip: String,
+    pub ip: String,
     /// The number of its node, from 1.
-    pub(crate) node: u32,
+    pub node: u32,
     /// The container, as the pod's status has it.
-    pub(crate) container: String,
+    pub container: String,
     /// Whether its readiness probe says so.
-    pub(crate) ready: bool,
+    pub ready: bool,
 }
 
 /// The pods of a component that run.
-pub(crate) fn running(kubectl: &Kubectl, component: &str) -> Vec<Running> {
+pub fn running(kubectl: &Kubectl, component: &str) -> Vec<Running> {
     let label = format!("app.kubernetes.io/component={component}");
     let out = kubectl.run(&["get", "pods", "-n", SYSTEM, "-l", &label, "-o", "json"]);
     // The API server may be away; whoever asks has a deadline.
@@ -58,13 +58,13 @@ fn of(pod: &Value) -> Option<Running> {
 }
 
 /// The number at the end of a node's name.
-pub(crate) fn number(node: &str) -> u32 {
+pub fn number(node: &str) -> u32 {
     let digits = node.trim_start_matches(|c: char| !c.is_ascii_digit());
     digits.parse().expect("a node's name ends with its number")
 }
 
 /// Waits until the agent of a node is ready, as another container than `last` where there is one.
-pub(crate) fn agent(kubectl: &Kubectl, node: u32, last: Option<&Running>) -> Running {
+pub fn agent(kubectl: &Kubectl, node: u32, last: Option<&Running>) -> Running {
     until(Duration::from_secs(60), "the agent is ready", || {
         running(kubectl, "agent").into_iter().find(|it| {
             it.node == node && it.ready && last.is_none_or(|l| l.container != it.container)
@@ -72,13 +72,20 @@ pub(crate) fn agent(kubectl: &Kubectl, node: u32, last: Option<&Running>) -> Run
     })
 }
 
+/// The name of the coordinator's pod that leads.
+pub fn leader(kubectl: &Kubectl) -> String {
+    let path = "jsonpath={.spec.holderIdentity}";
+    let lease = ["get", "lease", "baton-coordinator", "-o", path];
+    kubectl.run(&[&["-n", SYSTEM], &lease[..]].concat()).stdout
+}
+
 /// `kill -9`.
-pub(crate) fn kill(parts: &Parts, it: &Running) {
+pub fn kill(parts: &Parts, it: &Running) {
     parts.signal(it.node, &it.container, Signal::SIGKILL);
 }
 
 /// Waits until every node is ready.
-pub(crate) fn ready(kubectl: &Kubectl) {
+pub fn ready(kubectl: &Kubectl) {
     kubectl
         .run(&[
             "wait",
@@ -91,7 +98,7 @@ pub(crate) fn ready(kubectl: &Kubectl) {
 }
 
 /// Waits until everything of Baton's is there and ready, as it was before the test.
-pub(crate) fn whole(kubectl: &Kubectl) {
+pub fn whole(kubectl: &Kubectl) {
     ready(kubectl);
     for what in ["daemonset/baton-agent", "deployment/baton-coordinator"] {
         let out = kubectl.run(&["-n", SYSTEM, "rollout", "status", what, "--timeout", "120s"]);
@@ -100,7 +107,7 @@ pub(crate) fn whole(kubectl: &Kubectl) {
 }
 
 /// Does `undo` at the end, however the test ends.
-pub(crate) struct Undo<F: FnMut()>(pub(crate) F);
+pub struct Undo<F: FnMut()>(pub F);
 
 impl<F: FnMut()> Drop for Undo<F> {
     fn drop(&mut self) {
@@ -110,11 +117,11 @@ impl<F: FnMut()> Drop for Undo<F> {
 
 /// Random numbers, the same ones for the same seed.
 #[derive(Debug)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    /// By the clock; the seed is printed, for failures that depend on it.
-    pub(crate) fn new() -> Self {
+    /// The clock is the seed; it is printed, for failures that depend on it.
+    pub fn by_clock() -> Self {
         let now = std::time::SystemTime::now();
         let since = now.duration_since(std::time::UNIX_EPOCH);
         let seed = u64::from(since.expect("after 1970").subsec_nanos()) | 1;
@@ -123,7 +130,7 @@ impl Random {
     }
 
     /// Below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -4,22 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::{Namespace, Series};
 use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
-use baton_e2e::{Namespace, Series};
 use baton_flow::NodePhase;
 use serde_json::Value;
 
 /// Long enough for a few pods, on a machine that does much else.
-pub(crate) const SOON: Duration = Duration::from_secs(90);
+pub const SOON: Duration = Duration::from_secs(120);
 
 /// A container that runs `script`, as a JobSpec's or a step's fields.
-pub(crate) fn container(script: &str) -> String {
+pub fn container(script: &str) -> String {
     let script = Value::from(script);
     format!("image: busybox, imagePullPolicy: IfNotPresent, command: [sh, -c, {script}]")
 }
 
 /// A JobSpec whose one pod runs `script`.
-pub(crate) fn job_spec(script: &str) -> String {
+pub fn job_spec(script: &str) -> String {
     let container = container(script);
     format!(
         "{{backoffLimit: 0, template: {{spec: {{terminationGracePeriodSeconds: 1, \
@@ -28,13 +28,13 @@ pub(crate) fn job_spec(script: &str) -> String {
 }
 
 /// A node that runs a Job; `more` are further fields of it, each followed by a comma.
-pub(crate) fn node(name: &str, needs: &str, more: &str, script: &str) -> String {
+pub fn node(name: &str, needs: &str, more: &str, script: &str) -> String {
     let job = job_spec(script);
     format!("{{name: {name}, dependencies: [{needs}], {more} jobTemplate: {job}}}")
 }
 
 /// A JobFlow's YAML: its nodes, and further lines of its spec.
-pub(crate) fn yaml(name: &str, nodes: &[String], more: &str) -> String {
+pub fn yaml(name: &str, nodes: &[String], more: &str) -> String {
     let mut yaml = format!(
         "apiVersion: baton.dev/v1alpha1\nkind: JobFlow\nmetadata: {{name: {name}}}\nspec:\n"
     );
@@ -50,25 +50,25 @@ pub(crate) fn yaml(name: &str, nodes: &[String], more: &str) -> String {
 
 /// A JobFlow in a namespace.
 #[derive(Debug)]
-pub(crate) struct Flow<'a> {
+pub struct Flow<'a> {
     ns: &'a Namespace,
     name: &'a str,
 }
 
 impl<'a> Flow<'a> {
     /// Of this name, there or not.
-    pub(crate) fn of(ns: &'a Namespace, name: &'a str) -> Self {
+    pub fn of(ns: &'a Namespace, name: &'a str) -> Self {
         Self { ns, name }
     }
 
     /// Applied.
-    pub(crate) fn apply(ns: &'a Namespace, name: &'a str, nodes: &[String], more: &str) -> Self {
+    pub fn apply(ns: &'a Namespace, name: &'a str, nodes: &[String], more: &str) -> Self {
         ns.apply(&yaml(name, nodes, more));
         Self::of(ns, name)
     }
 
     /// Waits until its status is as `condition` says, and gives it.
-    pub(crate) fn until(
+    pub fn until(
         &self,
         limit: Duration,
         what: &str,
@@ -79,7 +79,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Waits until a node stands so.
-    pub(crate) fn until_node(&self, name: &str, phase: NodePhase) -> JobFlowStatus {
+    pub fn until_node(&self, name: &str, phase: NodePhase) -> JobFlowStatus {
         let what = format!("{name} is {phase:?}");
         self.until(SOON, &what, |it| {
             it.node(name).is_some_and(|n| n.state == phase)
@@ -87,9 +87,9 @@ impl<'a> Flow<'a> {
     }
 
     /// Waits until a node's Job runs: its pod has a container that was started.
-    pub(crate) fn until_runs(&self, name: &str) {
+    pub fn until_runs(&self, name: &str) {
         let label = format!("job-name={}-{name}", self.name);
-        baton_e2e::until(SOON, &format!("the pod of {name} runs"), || {
+        crate::until(SOON, &format!("the pod of {name} runs"), || {
             let pods = self.ns.list("pods", &label);
             let runs = |pod: &Value| pod["status"]["phase"] == "Running";
             pods.iter().any(runs).then_some(())
@@ -97,26 +97,26 @@ impl<'a> Flow<'a> {
     }
 
     /// Waits for its end.
-    pub(crate) fn over(&self, limit: Duration) -> JobFlowStatus {
+    pub fn over(&self, limit: Duration) -> JobFlowStatus {
         self.until(limit, "its end", |it| it.phase.is_over())
     }
 
     /// Waits for its success.
-    pub(crate) fn succeeded(&self, limit: Duration) -> JobFlowStatus {
+    pub fn succeeded(&self, limit: Duration) -> JobFlowStatus {
         let status = self.over(limit);
         assert_eq!(status.phase, JobFlowPhase::Succeeded, "{status:?}");
         status
     }
 
     /// Merges this into its spec.
-    pub(crate) fn patch(&self, spec: &str) {
+    pub fn patch(&self, spec: &str) {
         let patch = format!("{{\"spec\": {spec}}}");
         let args = ["patch", "jobflow", self.name, "--type=merge", "-p", &patch];
         self.ns.kubectl(&args).success("patch");
     }
 
     /// Asks for a re-run.
-    pub(crate) fn rerun(&self, token: &str) {
+    pub fn rerun(&self, token: &str) {
         let annotation = format!("baton.dev/rerun={token}");
         let args = ["annotate", "--overwrite", "jobflow", self.name, &annotation];
         self.ns.kubectl(&args).success("annotate");
@@ -133,18 +133,18 @@ fn status(object: &Value) -> JobFlowStatus {
 }
 
 /// What is said of a node.
-pub(crate) fn of<'a>(status: &'a JobFlowStatus, name: &str) -> &'a FlowNodeStatus {
+pub fn of<'a>(status: &'a JobFlowStatus, name: &str) -> &'a FlowNodeStatus {
     let node = status.node(name);
     node.unwrap_or_else(|| panic!("there is no node {name}: {status:?}"))
 }
 
 /// How each node stands, in their order.
-pub(crate) fn phases(status: &JobFlowStatus) -> Vec<NodePhase> {
+pub fn phases(status: &JobFlowStatus) -> Vec<NodePhase> {
     status.nodes.iter().map(|node| node.state).collect()
 }
 
 /// The condition of this type: its status and message.
-pub(crate) fn condition(status: &JobFlowStatus, kind: &str) -> (String, String) {
+pub fn condition(status: &JobFlowStatus, kind: &str) -> (String, String) {
     let found = status.conditions.iter().find(|c| c.kind == kind);
     let said = found.map(|c| (c.status.clone(), c.message.clone()));
     said.unwrap_or_default()
@@ -152,11 +152,11 @@ pub(crate) fn condition(status: &JobFlowStatus, kind: &str) -> (String, String) 
 
 /// Every Job that is ever made in a namespace, from now on.
 #[derive(Debug)]
-pub(crate) struct Made(Series);
+pub struct Made(Series);
 
 impl Made {
     /// Follows them.
-    pub(crate) fn follow(ns: &Namespace) -> Self {
+    pub fn follow(ns: &Namespace) -> Self {
         Self(ns.series("jobs", |job| {
             let text = |key: &str| job["metadata"][key].as_str();
             Some(format!("{} {}", text("name")?, text("uid")?))
@@ -164,7 +164,7 @@ impl Made {
     }
 
     /// How many Jobs of each name there were.
-    pub(crate) fn stop(self) -> BTreeMap<String, usize> {
+    pub fn stop(self) -> BTreeMap<String, usize> {
         let distinct: BTreeSet<String> = self.0.stop().into_iter().collect();
         let mut made = BTreeMap::new();
         for line in &distinct {
@@ -176,7 +176,7 @@ impl Made {
 }
 
 /// The nodes of the seed's example, each of which sleeps.
-pub(crate) fn seed(sleep: &str) -> Vec<String> {
+pub fn seed(sleep: &str) -> Vec<String> {
     [
         ("job1", ""),
         ("job2", "job1"),
@@ -189,7 +189,7 @@ pub(crate) fn seed(sleep: &str) -> Vec<String> {
 }
 
 /// Sees that the seed's Jobs ran one after the other as they had to, each in one pod.
-pub(crate) fn ran_in_order(ns: &Namespace, flow: &str) {
+pub fn ran_in_order(ns: &Namespace, flow: &str) {
     let jobs: BTreeMap<String, Value> = ns
         .list("jobs", "")
         .into_iter()

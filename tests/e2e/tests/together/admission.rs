@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use baton_api::status::TaskPhase;
-use baton_e2e::{Cluster, Kubectl};
+use baton_e2e::{Cluster, Kubectl, UNTIL_TOLD};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(120);
@@ -203,7 +203,7 @@ spec:
     dependencies: [a]
     jobTemplate: {template: {spec: {containers: [{name: c, image: busybox, command: ['true']}]}}}
 ";
-    ns.apply(&flow("sleep 5", ""));
+    ns.apply(&flow(UNTIL_TOLD, ""));
     ns.wait("jobflow", "f", SOON, "a runs", |flow| {
         flow["status"]["nodes"][0]["state"] == "Running"
     });
@@ -213,7 +213,8 @@ spec:
         "{}",
         out.stderr
     );
-    ns.apply(&flow("sleep 5", more));
+    ns.apply(&flow(UNTIL_TOLD, more));
+    ns.tell("f-a");
     let flow = ns.wait("jobflow", "f", SOON, "its end", |flow| {
         flow["status"]["phase"] == "Succeeded"
     });
@@ -268,7 +269,7 @@ fn without_the_webhook_a_condition_tells() {
     let ns = cluster.namespace("no-webhook");
     let no_hook = NoHook::new(cluster.kubectl());
     // Until every API server has noticed, it is still asked.
-    baton_e2e::until(Duration::from_secs(30), "it is not asked", || {
+    baton_e2e::until(SOON, "it is not asked", || {
         ns.try_apply(BAD).ok.then_some(())
     });
     let status = ns.finished("bad", SOON);

@@ -6,7 +6,7 @@ use baton_api::status::TaskPhase;
 use baton_e2e::{Cluster, Kubectl, Namespace, Parts, until};
 
 use crate::batch::{Batch, Shape};
-use crate::system::{self, SYSTEM, Undo};
+use baton_e2e::system::{self, SYSTEM, Undo};
 
 #[test]
 #[ignore = "needs a cluster"]
@@ -109,7 +109,7 @@ fn nothing_is_left(ns: &Namespace, parts: &Parts, pods: &[Pod]) {
         until(Duration::from_secs(90), "nothing is left", || {
             left(parts, *node, uid).trim().is_empty().then_some(())
         });
-        let status = ns.finished(&format!("on-node{node}"), Duration::from_secs(30));
+        let status = ns.finished(&format!("on-node{node}"), Duration::from_secs(90));
         assert_eq!(status.phase, TaskPhase::Failed, "{status:?}");
     }
 }

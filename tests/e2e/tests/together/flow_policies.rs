@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use baton_api::flow_status::{JobFlowPhase, JobFlowStatus};
-use baton_e2e::{Cluster, Namespace, until};
+use baton_e2e::{Cluster, Namespace, UNTIL_TOLD, until};
 use baton_flow::NodePhase;
 
-use crate::flows::{Flow, SOON, node, of, phases};
+use baton_e2e::flow::{Flow, SOON, node, of, phases};
 
 /// Waits until no pod of this Job runs any more: gone, or over.
 fn comes_to_rest(ns: &Namespace, job: &str) {
@@ -159,7 +159,7 @@ fn a_flow_out_of_time_stops() {
 fn a_flow_is_held_and_let_go() {
     let cluster = Cluster::shared();
     let ns = cluster.namespace("flow-suspended");
-    let nodes = [node("a", "", "", "sleep 4"), node("b", "a", "", "true")];
+    let nodes = [node("a", "", "", UNTIL_TOLD), node("b", "a", "", "true")];
     let flow = Flow::apply(&ns, "f", &nodes, "suspend: true");
     let held = |it: &JobFlowStatus| it.phase == JobFlowPhase::Suspended;
     flow.until(SOON, "it is held", held);
@@ -167,6 +167,7 @@ fn a_flow_is_held_and_let_go() {
     flow.patch("{\"suspend\": false}");
     flow.until_runs("a");
     flow.patch("{\"suspend\": true}");
+    ns.tell("f-a");
     let status = flow.until(SOON, "what ran is over, and it is held", |it| {
         held(it) && of(it, "a").state == NodePhase::Succeeded
     });
@@ -187,22 +188,14 @@ fn what_succeeded_leaves_nothing_where_it_is_to_go() {
     let bad = Flow::apply(&ns, "bad", &failing, "retainPolicy: DeleteOnSuccess");
     flow.succeeded(SOON);
     assert_eq!(bad.over(SOON).phase, JobFlowPhase::Failed);
-    until(
-        Duration::from_secs(30),
-        "only the failed Job is left",
-        || {
-            let jobs = ns.list("jobs", "");
-            (jobs.len() == 1 && jobs[0]["metadata"]["name"] == "bad-a").then_some(())
-        },
-    );
+    until(SOON, "only the failed Job is left", || {
+        let jobs = ns.list("jobs", "");
+        (jobs.len() == 1 && jobs[0]["metadata"]["name"] == "bad-a").then_some(())
+    });
     // A flow with a time to live goes, and its Jobs with it.
     Flow::apply(&ns, "brief", &nodes, "ttlSecondsAfterFinished: 1").succeeded(SOON);
-    until(
-        Duration::from_secs(30),
-        "the flow is gone, and its Jobs",
-        || {
-            let jobs = ns.list("jobs", "");
-            (ns.get("jobflow", "brief").is_none() && jobs.len() == 1).then_some(())
-        },
-    );
+    until(SOON, "the flow is gone, and its Jobs", || {
+        let jobs = ns.list("jobs", "");
+        (ns.get("jobflow", "brief").is_none() && jobs.len() == 1).then_some(())
+    });
 }

@@ -3,17 +3,10 @@
 use std::time::Duration;
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::{Cluster, Kubectl, until};
+use baton_e2e::{Cluster, until};
 
-use crate::daemons::{by_name, finished, made, yaml};
-use crate::system::{self, Random, SYSTEM, Undo};
-
-/// The name of the pod that leads.
-fn leader(kubectl: &Kubectl) -> String {
-    let path = "jsonpath={.spec.holderIdentity}";
-    let lease = ["get", "lease", "baton-coordinator", "-o", path];
-    kubectl.run(&[&["-n", SYSTEM], &lease[..]].concat()).stdout
-}
+use baton_e2e::daemon::{by_name, finished, made, yaml};
+use baton_e2e::system::{self, Random, SYSTEM, Undo, leader};
 
 /// DaemonJobs that run at the same time.
 const RUNS: usize = 8;
@@ -27,7 +20,7 @@ fn coordinators_are_killed_amid_runs_and_no_job_is_made_twice() {
     let ns = cluster.namespace("daemon-killed");
     let _undo = Undo(|| system::whole(kubectl));
     let made = made(&ns);
-    let mut random = Random::new();
+    let mut random = Random::by_clock();
     let names: Vec<_> = (0..RUNS).map(|i| format!("run{i}")).collect();
     for name in &names {
         ns.apply(&yaml(name, "sleep 3", "  parallelism: 1", ""));

@@ -1,12 +1,10 @@
 //! Jobs that others touch: deleted amid a run and after it, there before, cleaned up by their TTL.
 
-use std::time::Duration;
-
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::{Cluster, until};
+use baton_e2e::{Cluster, UNTIL_TOLD, until};
 use baton_flow::NodePhase;
 
-use crate::flows::{Flow, Made, SOON, condition, job_spec, node, of, phases};
+use baton_e2e::flow::{Flow, Made, SOON, condition, job_spec, node, of, phases};
 
 #[test]
 #[ignore = "needs a cluster"]
@@ -50,12 +48,13 @@ fn a_job_deleted_by_hand_runs_again_where_its_node_may() {
     let ns = cluster.namespace("job-deleted-again");
     let made = Made::follow(&ns);
     let nodes = [
-        node("long", "", "retries: 1,", "sleep 5"),
+        node("long", "", "retries: 1,", UNTIL_TOLD),
         node("after", "long", "", "true"),
     ];
     let flow = Flow::apply(&ns, "f", &nodes, "");
     flow.until_runs("long");
     ns.kubectl(&["delete", "job", "f-long"]).success("delete");
+    ns.tell("f-long-r2");
     let status = flow.succeeded(SOON);
     let job = of(&status, "long").job().expect("one Job");
     assert_eq!(
@@ -82,14 +81,14 @@ fn what_finished_stays_recorded_when_its_job_is_gone() {
     let nodes = [
         ttl,
         node("byhand", "", "", "true"),
-        node("long", "", "", "sleep 20"),
+        node("long", "", "", UNTIL_TOLD),
         node("last", "short, byhand, long", "", "true"),
     ];
     let flow = Flow::apply(&ns, "f", &nodes, "");
     flow.until_node("short", NodePhase::Succeeded);
     flow.until_node("byhand", NodePhase::Succeeded);
     ns.kubectl(&["delete", "job", "f-byhand"]).success("delete");
-    until(Duration::from_secs(15), "both Jobs are gone", || {
+    until(SOON, "both Jobs are gone", || {
         let there = |name| ns.get("job", name).is_some();
         (!there("f-short") && !there("f-byhand")).then_some(())
     });
@@ -101,6 +100,7 @@ fn what_finished_stays_recorded_when_its_job_is_gone() {
         NodePhase::Running,
         "they went before its end"
     );
+    ns.tell("f-long");
     let status = flow.succeeded(SOON);
     assert_eq!(phases(&status), [NodePhase::Succeeded; 4]);
     let made = made.stop();

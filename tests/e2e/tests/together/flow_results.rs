@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use baton_e2e::{Cluster, Namespace};
 use baton_flow::NodePhase;
 
-use crate::flows::{Flow, SOON, container, job_spec, node, of, phases};
+use baton_e2e::flow::{Flow, SOON, container, job_spec, node, of, phases};
 
 /// A node whose Task writes `value` as the result `out` of its step `s`.
 fn tells(name: &str, value: &str) -> String {

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::batch::{Batch, Shape};
-use crate::system::{self, SYSTEM, Undo};
+use baton_e2e::system::{self, SYSTEM, Undo};
 
 fn scale(kubectl: &Kubectl, replicas: u32) {
     let replicas = format!("--replicas={replicas}");
@@ -82,7 +82,7 @@ fn what_happened_while_the_coordinator_was_away_is_told_afterwards() {
         let _ = kill(victim, Signal::SIGKILL);
     }
     let gone = Instant::now();
-    until(Duration::from_secs(20), "no coordinator runs", || {
+    until(Duration::from_secs(60), "no coordinator runs", || {
         system::running(kubectl, "coordinator")
             .is_empty()
             .then_some(())
@@ -96,14 +96,14 @@ fn what_happened_while_the_coordinator_was_away_is_told_afterwards() {
     assert_eq!(receiver.requests().len(), before, "nobody tells anything");
 
     scale(kubectl, 2);
-    batch.ran_once(Duration::from_secs(60));
+    batch.ran_once(Duration::from_secs(120));
     let mut want = vec!["task.started ".to_owned()];
     for i in 1..=4 {
         want.push(format!("step.started s{i}"));
         want.push(format!("step.finished s{i}"));
     }
     want.push("task.finished ".to_owned());
-    let deadline = Duration::from_secs(60);
+    let deadline = Duration::from_secs(120);
     let told = until(deadline, "every event is told", || {
         let told = told(&receiver.requests());
         let events: usize = told.values().map(Vec::len).sum();
@@ -122,7 +122,7 @@ fn what_happened_while_the_coordinator_was_away_is_told_afterwards() {
     ns.wait(
         "task",
         "t1",
-        Duration::from_secs(30),
+        Duration::from_secs(60),
         "the status says so",
         |task| {
             let sink = &task["status"]["callbacks"][0];
@@ -159,7 +159,7 @@ fn another_coordinator_goes_on_where_the_leader_is_killed() {
         ..Shape::default()
     };
     let batch = Batch::apply(&ns, &parts, cluster.size(), shape);
-    until(Duration::from_secs(30), "the Tasks run", || {
+    until(Duration::from_secs(60), "the Tasks run", || {
         (batch.begun() >= 3).then_some(())
     });
     let first = holder();
@@ -198,6 +198,6 @@ fn another_coordinator_goes_on_where_the_leader_is_killed() {
             .then_some(())
     };
     until(Duration::from_secs(60), "its pod is gone", || gone(()));
-    batch.ran_once(Duration::from_secs(60));
+    batch.ran_once(Duration::from_secs(120));
     system::whole(kubectl);
 }

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::{Namespace, Series};
 use baton_api::daemon_status::DaemonJobStatus;
-use baton_e2e::{Namespace, Series};
 use baton_flow::daemon::DaemonPhase;
 use serde_json::Value;
 
-/// Long enough for a few pods.
-pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+/// Long enough for a few pods, on a machine that does much else.
+pub const SOON: Duration = Duration::from_secs(120);
 
 /// A DaemonJob of one container that runs `script`, with more fields of its spec (two spaces before each
 /// line), and of its pod template (six).
-pub(crate) fn yaml(name: &str, script: &str, spec: &str, pod: &str) -> String {
+pub fn yaml(name: &str, script: &str, spec: &str, pod: &str) -> String {
     format!(
         "apiVersion: baton.dev/v1alpha1
 kind: DaemonJob
@@ -36,7 +36,7 @@ spec:
 }
 
 /// The status in a DaemonJob's object.
-pub(crate) fn status(object: &Value) -> DaemonJobStatus {
+pub fn status(object: &Value) -> DaemonJobStatus {
     match object.get("status") {
         Some(status) => serde_json::from_value(status.clone())
             .unwrap_or_else(|e| panic!("a status that cannot be read: {e}: {status}")),
@@ -45,25 +45,25 @@ pub(crate) fn status(object: &Value) -> DaemonJobStatus {
 }
 
 /// Waits until its status is as `condition` says.
-pub(crate) fn until(
+pub fn until(
     ns: &Namespace,
     name: &str,
     what: &str,
     condition: impl Fn(&DaemonJobStatus) -> bool,
 ) -> DaemonJobStatus {
-    let object = ns.wait("daemonjob", name, MINUTE, what, |object| {
+    let object = ns.wait("daemonjob", name, SOON, what, |object| {
         condition(&status(object))
     });
     status(&object)
 }
 
 /// Waits until it is over.
-pub(crate) fn finished(ns: &Namespace, name: &str) -> DaemonJobStatus {
+pub fn finished(ns: &Namespace, name: &str) -> DaemonJobStatus {
     until(ns, name, "its end", |status| status.phase.is_over())
 }
 
 /// How each node stands, and why.
-pub(crate) fn nodes(status: &DaemonJobStatus) -> Vec<(&str, DaemonPhase, &str)> {
+pub fn nodes(status: &DaemonJobStatus) -> Vec<(&str, DaemonPhase, &str)> {
     let nodes = status.nodes.iter().map(|n| &n.node);
     nodes
         .map(|n| (n.name.as_str(), n.state, n.reason.as_str()))
@@ -71,8 +71,8 @@ pub(crate) fn nodes(status: &DaemonJobStatus) -> Vec<(&str, DaemonPhase, &str)> 
 }
 
 /// Waits until this node's Job runs a pod.
-pub(crate) fn runs(ns: &Namespace, job: &str) {
-    ns.wait("job", job, MINUTE, "its pod runs", |job| {
+pub fn runs(ns: &Namespace, job: &str) {
+    ns.wait("job", job, SOON, "its pod runs", |job| {
         job["status"]["active"].as_u64() == Some(1)
     });
     let selector = format!("--selector=job-name={job}");
@@ -81,13 +81,13 @@ pub(crate) fn runs(ns: &Namespace, job: &str) {
         "pod",
         &selector,
         "--for=condition=Ready",
-        "--timeout=60s",
+        "--timeout=120s",
     ])
     .success("its pod is ready");
 }
 
 /// Follows the Jobs that are made: each is seen by its name and UID.
-pub(crate) fn made(ns: &Namespace) -> Series {
+pub fn made(ns: &Namespace) -> Series {
     ns.series("jobs", |job| {
         let meta = &job["metadata"];
         Some(format!(
@@ -99,7 +99,7 @@ pub(crate) fn made(ns: &Namespace) -> Series {
 }
 
 /// How many Jobs of each name there were.
-pub(crate) fn by_name(made: &[String]) -> BTreeMap<String, usize> {
+pub fn by_name(made: &[String]) -> BTreeMap<String, usize> {
     let all: std::collections::BTreeSet<_> = made.iter().collect();
     let mut count = BTreeMap::new();
     for job in all {
@@ -110,19 +110,15 @@ pub(crate) fn by_name(made: &[String]) -> BTreeMap<String, usize> {
 }
 
 /// The reasons of the Kubernetes Events of a DaemonJob, each once, as soon as `wanted` is among them.
-pub(crate) fn events(ns: &Namespace, name: &str, wanted: &str) -> Vec<String> {
-    baton_e2e::until(
-        Duration::from_secs(10),
-        &format!("an event {wanted}"),
-        || {
-            let all = ns.list("events", "");
-            let of = |event: &&Value| {
-                event["involvedObject"]["kind"] == "DaemonJob"
-                    && event["involvedObject"]["name"] == name
-            };
-            let reasons = all.iter().filter(of).filter_map(|e| e["reason"].as_str());
-            let reasons: Vec<_> = reasons.map(str::to_owned).collect();
-            reasons.iter().any(|r| r == wanted).then_some(reasons)
-        },
-    )
+pub fn events(ns: &Namespace, name: &str, wanted: &str) -> Vec<String> {
+    crate::until(SOON, &format!("an event {wanted}"), || {
+        let all = ns.list("events", "");
+        let of = |event: &&Value| {
+            event["involvedObject"]["kind"] == "DaemonJob"
+                && event["involvedObject"]["name"] == name
+        };
+        let reasons = all.iter().filter(of).filter_map(|e| e["reason"].as_str());
+        let reasons: Vec<_> = reasons.map(str::to_owned).collect();
+        reasons.iter().any(|r| r == wanted).then_some(reasons)
+    })
 }

@@ -4,7 +4,7 @@ use baton_api::flow_status::JobFlowPhase;
 use baton_e2e::Cluster;
 use baton_flow::daemon::DaemonPhase::{Failed, Succeeded, Waiting};
 
-use crate::daemons::{by_name, events, finished, made, nodes, runs, until, yaml};
+use baton_e2e::daemon::{by_name, events, finished, made, nodes, runs, until, yaml};
 
 #[test]
 #[ignore = "needs a cluster"]

@@ -1,13 +1,5 @@
 //! The seed's JobFlows, as they are in `examples/` but for the node's name and shorter sleeps.
 
-// Only tests call what is here.
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used
-)]
-
 use std::time::Duration;
 
 use baton_api::flow_status::{JobFlowPhase, JobFlowStatus};
@@ -35,7 +27,7 @@ fn short(yaml: &str) -> String {
 }
 
 fn seed(node: &str) -> String {
-    let yaml = include_str!("../../../examples/jobflow.yaml");
+    let yaml = include_str!("../../../../examples/jobflow.yaml");
     short(yaml).replace("nodeName: minikube", &format!("nodeName: {node}"))
 }
 
@@ -105,7 +97,7 @@ fn the_seeds_flow_runs_in_order_on_its_node() {
 fn templates_may_come_after_the_flow() {
     let cluster = Cluster::shared();
     let ns = cluster.namespace("flow-template");
-    let yaml = short(include_str!("../../../examples/jobflow-template.yaml"));
+    let yaml = short(include_str!("../../../../examples/jobflow-template.yaml"));
     let (templates, flow) = yaml.rsplit_once("---\n").expect("several documents");
     ns.apply(flow);
     let name = "jobflow-example-template";

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::{Cluster, Namespace, until};
+use baton_e2e::{Cluster, Namespace, UNTIL_TOLD, until};
 use baton_flow::NodePhase;
 
-use crate::flows::{Flow, Made, SOON, condition, job_spec, node, of, phases, yaml};
+use baton_e2e::flow::{Flow, Made, SOON, condition, job_spec, node, of, phases, yaml};
 
 fn template(ns: &Namespace, script: &str) {
     let job = job_spec(script);
@@ -44,9 +44,10 @@ fn a_template_may_come_late_and_change_under_way() {
     });
     assert!(!status.phase.is_over(), "{status:?}");
     flow.until_node("c", NodePhase::Succeeded);
-    template(&ns, "echo first; sleep 8");
+    template(&ns, &format!("echo first; {UNTIL_TOLD}"));
     flow.until_runs("a");
     template(&ns, "echo second");
+    ns.tell("f-a");
     let status = flow.succeeded(SOON);
     assert_eq!(phases(&status), [NodePhase::Succeeded; 3]);
     let log = |job: &str| {
@@ -74,7 +75,7 @@ fn a_running_flow_takes_additions_and_refuses_to_rewrite() {
     let made = Made::follow(&ns);
     let mut nodes = vec![
         node("a", "", "", "true"),
-        node("b", "a", "", "sleep 20"),
+        node("b", "a", "", UNTIL_TOLD),
         node("c", "b", "", "true"),
     ];
     let flow = Flow::apply(&ns, "f", &nodes, "");
@@ -97,6 +98,7 @@ fn a_running_flow_takes_additions_and_refuses_to_rewrite() {
         assert_eq!(status.phase, JobFlowPhase::Running, "{status:?}");
         ns.apply(&yaml("f", &taken, ""));
     }
+    ns.tell("f-b");
     let status = flow.succeeded(SOON);
     assert_eq!(condition(&status, "Accepted").0, "True", "{status:?}");
     assert_eq!(phases(&status), [NodePhase::Succeeded; 4], "{status:?}");

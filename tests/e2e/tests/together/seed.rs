@@ -11,7 +11,7 @@ fn the_seed_succeeds_in_order() {
     let cluster = Cluster::shared();
     let ns = cluster.namespace("seed");
     let orders = ns.orders();
-    ns.apply(include_str!("../../../examples/seed-task.yaml"));
+    ns.apply(include_str!("../../../../examples/seed-task.yaml"));
     let status = ns.finished("ordered", Duration::from_secs(60));
     assert_eq!(status.phase, TaskPhase::Succeeded, "{status:?}");
     assert_eq!(status.progress, "4/4");
@@ -45,7 +45,7 @@ fn the_seed_succeeds_in_order() {
     ns.wait(
         "pod",
         &pod,
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         "the annotation follows",
         |pod| pod["metadata"]["annotations"]["baton.dev/order"] == "5",
     );
@@ -64,7 +64,7 @@ fn the_failing_seed_stops_at_its_second_step() {
     let cluster = Cluster::shared();
     let ns = cluster.namespace("seed-failing");
     let orders = ns.orders();
-    ns.apply(include_str!("../../../examples/seed-task-failing.yaml"));
+    ns.apply(include_str!("../../../../examples/seed-task-failing.yaml"));
     let status = ns.finished("ordered-failing", Duration::from_secs(60));
     assert_eq!(status.phase, TaskPhase::Failed, "{status:?}");
     let out = ns.kubectl(&[
@@ -84,7 +84,7 @@ fn the_failing_seed_stops_at_its_second_step() {
     ns.wait(
         "pod",
         &pod,
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         "the annotation follows",
         |pod| pod["metadata"]["annotations"]["baton.dev/order"] == "-1",
     );

@@ -4,7 +4,7 @@ use baton_api::flow_status::JobFlowPhase;
 use baton_e2e::Cluster;
 use baton_flow::daemon::DaemonPhase::{Cancelled, Failed, Running, Succeeded, Waiting};
 
-use crate::daemons::{MINUTE, events, finished, nodes, runs, until, yaml};
+use baton_e2e::daemon::{SOON, events, finished, nodes, runs, until, yaml};
 
 /// The seed's manifest, with a list that fits these nodes and a shorter sleep.
 fn seed(exclude: &str) -> String {
@@ -100,7 +100,7 @@ fn a_failure_leaves_the_others_alone_and_can_be_run_again() {
     let spec =
         "  backoffLimit: 0\n  parallelism: 50%\n  globalParams: {env: [{name: NODE, value: x}]}";
     // One of two at a time: node1 fails first, and node2 has its Job.
-    let script = "sleep 1; test $NODE = node2";
+    let script = "sleep 3; test $NODE = node2";
     ns.apply(&yaml("some-fail", script, spec, ""));
     let began = until(&ns, "some-fail", "the first runs", |s| {
         s.counts.running == 1
@@ -206,7 +206,7 @@ fn a_deadline_and_a_cancellation_stop_what_runs_and_a_ttl_removes_it() {
         "{took:?}"
     );
 
-    baton_e2e::until(MINUTE, "it is removed, and its Jobs", || {
+    baton_e2e::until(SOON, "it is removed, and its Jobs", || {
         let gone = ns.get("daemonjob", "stopped").is_none()
             && ns.list("jobs", "baton.dev/daemonjob=stopped").is_empty();
         gone.then_some(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_api::status::TaskPhase;
 use baton_e2e::{Cluster, Kubectl};
 
-use crate::system::{self, SYSTEM};
+use baton_e2e::system::{self, SYSTEM};
 
 /// A token of an agent, as the kubelet would mount it.
 fn token(kubectl: &Kubectl) -> String {

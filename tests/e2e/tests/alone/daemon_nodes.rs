@@ -1,23 +1,11 @@
 //! Nodes that join, go, are tainted and cordoned amid a run.
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::{Cluster, Kubectl};
+use baton_e2e::{Cluster, Kubectl, UNTIL_TOLD};
 use baton_flow::daemon::DaemonPhase::{Removed, Running, Succeeded, Waiting};
 
-use crate::daemons::{by_name, events, finished, made, nodes, runs, until, yaml};
-use crate::system::{self, Undo};
-
-/// A script that runs until its pod has this file.
-const UNTIL_TOLD: &str = "until test -e /tmp/done; do sleep 0.1; done";
-
-/// Lets a Job's pod end.
-fn tell(ns: &baton_e2e::Namespace, job: &str) {
-    runs(ns, job);
-    let pod = &ns.list("pods", &format!("job-name={job}"))[0];
-    let pod = pod["metadata"]["name"].as_str().expect("it has a name");
-    ns.kubectl(&["exec", pod, "--", "touch", "/tmp/done"])
-        .success("exec");
-}
+use baton_e2e::daemon::{by_name, events, finished, made, nodes, runs, until, yaml};
+use baton_e2e::system::{self, Undo};
 
 fn label(kubectl: &Kubectl, node: &str, label: &str) {
     kubectl
@@ -67,7 +55,7 @@ fn nodes_join_and_leave_by_their_labels() {
     label(kubectl, "node2", &here);
     runs(&ns, "all-node2");
     until(&ns, "never", "the second node", |s| s.counts.succeeded == 2);
-    tell(&ns, "initial-node1");
+    ns.tell("initial-node1");
     let status = finished(&ns, "initial");
     assert_eq!(nodes(&status), [("node1", Succeeded, "")]);
 
@@ -82,8 +70,8 @@ fn nodes_join_and_leave_by_their_labels() {
         .success("its Job goes");
     // It comes back, and has another Job.
     label(kubectl, "node2", &here);
-    tell(&ns, "all-node2-r2");
-    tell(&ns, "all-node1");
+    ns.tell("all-node2-r2");
+    ns.tell("all-node1");
     let status = finished(&ns, "all");
     assert_eq!(status.phase, JobFlowPhase::Succeeded);
     assert_eq!(
@@ -147,7 +135,7 @@ fn a_tainted_node_counts_where_the_template_tolerates_it() {
         s.counts.removed == 1
     });
     assert_eq!(nodes(&status)[1], ("node2", Removed, "NotEligible"));
-    tell(&ns, "running-node1");
+    ns.tell("running-node1");
     assert_eq!(finished(&ns, "running").phase, JobFlowPhase::Succeeded);
 }
 
@@ -165,8 +153,8 @@ fn a_cordoned_node_is_waited_for_and_what_runs_there_goes_on() {
     kubectl.run(&["cordon", "node2"]).success("cordon");
     ns.apply(&yaml("after", "true", "", ""));
     // The one that ran there before ends there.
-    tell(&ns, "before-node2");
-    tell(&ns, "before-node1");
+    ns.tell("before-node2");
+    ns.tell("before-node1");
     let both = [("node1", Succeeded, ""), ("node2", Succeeded, "")];
     assert_eq!(nodes(&finished(&ns, "before")), both);
     let status = until(&ns, "after", "node1 is over", |s| s.counts.succeeded == 1);
@@ -202,8 +190,8 @@ fn a_node_that_is_removed_is_no_failure_and_comes_back_as_a_new_one() {
     assert_eq!(nodes(&status)[1], ("node2", Removed, "NodeRemoved"));
     // The kubelet registers a new node of this name.
     parts.start("kubelet2");
-    tell(&ns, "run-node2-r2");
-    tell(&ns, "run-node1");
+    ns.tell("run-node2-r2");
+    ns.tell("run-node1");
     let status = finished(&ns, "run");
     assert_eq!(
         nodes(&status),
@@ -230,9 +218,9 @@ fn a_node_that_is_not_ready_for_too_long_fails() {
     });
     // The cluster itself takes 40 s to call the node not ready.
     let limit = std::time::Duration::from_secs(120);
-    let failed = |s: &serde_json::Value| crate::daemons::status(s).counts.failed == 1;
+    let failed = |s: &serde_json::Value| baton_e2e::daemon::status(s).counts.failed == 1;
     ns.wait("daemonjob", "run", limit, "node2 failed", failed);
-    tell(&ns, "run-node1");
+    ns.tell("run-node1");
     let status = finished(&ns, "run");
     assert_eq!(status.reason, "NodeNotReady", "{status:?}");
     assert_eq!(nodes(&status)[0], ("node1", Succeeded, ""));
@@ -241,7 +229,7 @@ fn a_node_that_is_not_ready_for_too_long_fails() {
     system::ready(kubectl);
     ns.kubectl(&["annotate", "daemonjob", "run", "baton.dev/rerun=1"])
         .success("annotate");
-    tell(&ns, "run-node2-r2");
+    ns.tell("run-node2-r2");
     let status = until(&ns, "run", "it succeeds", |s| {
         s.phase == JobFlowPhase::Succeeded
     });

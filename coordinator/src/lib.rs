@@ -7,7 +7,8 @@
 //! schedule   the controller of schedules: Tasks and JobFlows that begin by the clock
 //! child      what controllers do with their own objects and the children they make
 //! conditions conditions of statuses
-//! trouble    calls that fail, and times
+//! trouble    calls that fail, and when they are tried again
+//! clock      times
 //! watching   watches of the API server as streams
 //! text       texts from outside, bounded
 //! queue      what a controller is to look at, and when
@@ -19,6 +20,7 @@
 
 pub mod callbacks;
 pub mod child;
+pub mod clock;
 pub mod conditions;
 pub mod config;
 pub mod daemon;

@@ -1,8 +1,10 @@
-//! Calls that fail, and times.
+//! Calls that fail.
 
 use std::time::Duration;
 
 use baton_protocol::Timestamp;
+
+use crate::clock::later;
 
 /// Calls that failed, and when to try again.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,7 +22,7 @@ impl Trouble {
     pub fn add(&mut self, reason: &str, message: String, now: Timestamp) {
         let seconds = 1_u64 << self.failures.min(6);
         self.failures = self.failures.saturating_add(1);
-        self.until = after(now, Duration::from_secs(seconds.min(60)));
+        self.until = Some(later(now, Duration::from_secs(seconds.min(60))));
         self.reason = reason.to_owned();
         self.message = message;
     }
@@ -34,13 +36,4 @@ impl Trouble {
     pub fn is_some(&self) -> bool {
         self.failures > 0
     }
-}
-
-/// A time later; the same where there is none.
-pub fn later(at: Timestamp, by: Duration) -> Timestamp {
-    after(at, by).unwrap_or(at)
-}
-
-fn after(at: Timestamp, by: Duration) -> Option<Timestamp> {
-    at.0.checked_add(by).map(Timestamp)
 }

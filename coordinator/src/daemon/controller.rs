@@ -29,10 +29,10 @@ use super::jobs::{JobKey, Jobs};
 use super::object::DaemonView;
 use super::plan::{Known, Next, plan};
 use super::watches::Scope;
+use crate::clock::{later, now};
 use crate::metrics::Metrics;
 use crate::queue::{Phases, Queue};
-use crate::task::object::now;
-use crate::trouble::{Trouble, later};
+use crate::trouble::Trouble;
 
 /// Most calls of the API server at once.
 const MAX_CALLS: usize = 16;

@@ -32,8 +32,8 @@ use tokio::task::JoinError;
 use calls::Done;
 use controller::{CallOf, Controller};
 
+use crate::clock::now;
 use crate::metrics::Metrics;
-use crate::task::object::now;
 
 /// How long calls that are under way at the end are waited for.
 const DRAIN: Duration = Duration::from_secs(3);

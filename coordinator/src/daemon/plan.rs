@@ -12,7 +12,7 @@ use baton_protocol::Timestamp;
 
 use super::object::{DaemonView, Spec};
 use super::present::{CHANGED, INVALID, Refusal, present};
-use crate::trouble::later;
+use crate::clock::later;
 
 /// What begins a re-run of everything; any other is one of the nodes that did not succeed.
 const ALL: &str = "all-";

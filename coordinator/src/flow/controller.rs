@@ -28,10 +28,9 @@ use super::object::{FlowView, Template};
 use super::plan::{Busy, Seen, plan};
 use super::watches::Scope;
 use crate::callbacks::Story;
+use crate::clock::{later, now};
 use crate::metrics::Metrics;
 use crate::queue::{Phases, Queue};
-use crate::task::object::now;
-use crate::trouble::later;
 
 /// Most calls of the API server at once.
 const MAX_CALLS: usize = 32;

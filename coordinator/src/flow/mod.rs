@@ -40,8 +40,8 @@ use calls::{Done, What};
 use controller::Controller;
 
 use crate::callbacks::{Progress, Story};
+use crate::clock::now;
 use crate::metrics::Metrics;
-use crate::task::object::now;
 
 /// How long calls that are under way at the end are waited for.
 const DRAIN: Duration = Duration::from_secs(3);

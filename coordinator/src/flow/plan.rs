@@ -21,7 +21,7 @@ use super::object::{FlowSpec, FlowView, Template};
 use super::present::{accepted, present};
 use super::story::after;
 use crate::child::Note;
-use crate::trouble::later;
+use crate::clock::later;
 
 mod acting;
 mod beginning;

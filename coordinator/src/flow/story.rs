@@ -5,12 +5,11 @@
 
 use std::time::Duration;
 
+use crate::clock::later;
 use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
 use baton_callbacks::event::Happening;
 use baton_callbacks::{Event, FlowEnd, NodeEnd, Source, TaskOutcome};
 use baton_protocol::Timestamp;
-
-use crate::trouble::later;
 
 /// What is told of the present run of a flow so far.
 pub fn story(uid: &str, flow: &str, status: &JobFlowStatus) -> Vec<Event> {

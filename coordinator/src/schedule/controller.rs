@@ -18,9 +18,9 @@ use super::calls::{Caller, Done, Target};
 use super::entry::Entry;
 use super::object::{Run, Scope, Template, Thing};
 use crate::child::{Kind, is_older};
+use crate::clock::now;
 use crate::metrics::{Metrics, StartOutcome};
 use crate::queue::Queue;
-use crate::task::object::now;
 use crate::watching::Change;
 
 /// Most calls of the API server at once.

@@ -26,11 +26,10 @@ use super::Settings;
 use super::batches::Batches;
 use super::calls::{Caller, Done};
 use super::cluster::Cluster;
-use super::memory::later;
-use super::object::now;
 use super::plan::{Seen, plan};
 use super::watches::Scope;
 use crate::callbacks::Story;
+use crate::clock::{later, now};
 use crate::metrics::Metrics;
 use crate::queue::{Phases, Queue};
 

@@ -12,9 +12,9 @@ use k8s_openapi::api::core::v1::Pod;
 use super::fold;
 use super::runs::INVALID;
 use crate::child::Note;
+use crate::clock::{earlier, later};
 use crate::text::cut;
 use crate::trouble::Trouble;
-pub(super) use crate::trouble::later;
 
 /// Longest answer of the API server that is kept, in characters.
 const MAX_ERROR: usize = 1000;
@@ -99,7 +99,7 @@ impl Tokens {
     /// When there is a token for this write.
     pub(super) fn ready_at(&self, ends_run: bool) -> Timestamp {
         match ends_run {
-            true => before(self.full_at, SECOND),
+            true => earlier(self.full_at, SECOND),
             false => self.full_at,
         }
     }
@@ -230,8 +230,4 @@ impl Memory {
             self.status.callbacks = callbacks;
         }
     }
-}
-
-fn before(at: Timestamp, by: Duration) -> Timestamp {
-    at.0.checked_sub(by).map_or(at, Timestamp)
 }

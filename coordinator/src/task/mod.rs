@@ -38,6 +38,7 @@ use calls::Done;
 use controller::Controller;
 
 use crate::callbacks::{Progress, Story};
+use crate::clock::now;
 use crate::inbox::Batch;
 use crate::metrics::Metrics;
 
@@ -109,7 +110,7 @@ pub async fn run(
         {
             synced();
         }
-        let due = controller.due().map(|at| at.since(object::now()));
+        let due = controller.due().map(|at| at.since(now()));
         tokio::select! {
             () = &mut stop => break Ok(()),
             Some((scope, change)) = changes.next() => controller.change(scope, change),

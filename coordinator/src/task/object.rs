@@ -7,7 +7,6 @@ use std::sync::Arc;
 use baton_api::Rendered;
 use baton_api::status::TaskStatus;
 use baton_pod::names::RERUN_ANNOTATION;
-use baton_protocol::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize, Serializer};
@@ -210,14 +209,4 @@ fn hash_fields(fields: &Map<String, Value>, hash: &mut Sha256) {
         hash.update(b",");
     }
     hash.update(b"}");
-}
-
-/// The time now, to the microsecond that it is written with.
-pub fn now() -> Timestamp {
-    let since = std::time::SystemTime::UNIX_EPOCH
-        .elapsed()
-        .unwrap_or_default();
-    let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-    let now = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(micros);
-    Timestamp(now)
 }

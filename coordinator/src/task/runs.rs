@@ -8,8 +8,9 @@ use baton_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::fold::{self, NODE_LOST};
-use super::memory::{Memory, later};
+use super::memory::Memory;
 use super::object::TaskView;
+use crate::clock::later;
 
 /// The annotation in which a pod says which run it belongs to, so that a controller that finds it
 /// knows as much as the one that made it.

@@ -2,11 +2,11 @@
 
 use super::{CallOf, Controller, Odd};
 use crate::child::{Note, reference};
+use crate::clock::now;
 use crate::daemon::calls::{Done, Op};
 use crate::daemon::jobs::JobKey;
 use crate::daemon::object::DaemonObject;
 use crate::daemon::present::notes;
-use crate::task::object::now;
 use crate::trouble::Trouble;
 
 impl Controller {

@@ -1,12 +1,12 @@
 //! Calls of the API server: their start, and what came of them.
 
 use super::Controller;
+use crate::clock::now;
 use crate::flow::calls::{Done, What};
 use crate::flow::children::{Child, ChildKind};
 use crate::flow::memory::Memory;
 use crate::flow::plan::Op;
 use crate::flow::watches::Kind;
-use crate::task::object::now;
 
 impl Controller {
     pub(super) fn start(&mut self, uid: &str, op: Op) {

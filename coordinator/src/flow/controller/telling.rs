@@ -2,8 +2,8 @@
 
 use super::Controller;
 use crate::callbacks::{Progress, Story, is_settled};
+use crate::clock::now;
 use crate::flow::story::story;
-use crate::task::object::now;
 
 impl Controller {
     /// Takes how far callbacks came.

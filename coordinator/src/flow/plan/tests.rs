@@ -12,6 +12,8 @@ use super::*;
 use crate::child::controller;
 use crate::flow::object::JobFlowObject;
 
+mod edges;
+
 fn at(seconds: u64) -> Timestamp {
     Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }

@@ -6,7 +6,7 @@ use baton_api::flow_status::{FlowJobState, FlowNodeStatus, JobFlowStatus};
 use baton_protocol::Timestamp;
 
 use super::{Memory, Next, Op, Seen};
-use crate::trouble::later;
+use crate::clock::later;
 
 /// How long what nothing waits for may be behind.
 const CALM: Duration = Duration::from_secs(1);

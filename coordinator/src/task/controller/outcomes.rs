@@ -1,9 +1,10 @@
 //! Calls of the API server: their start, and what came of them.
 
 use super::Controller;
+use crate::clock::now;
 use crate::task::calls::Done;
 use crate::task::memory::Memory;
-use crate::task::object::{now, read_status};
+use crate::task::object::read_status;
 use crate::task::plan::Op;
 use crate::task::watches::trimmed;
 

@@ -2,8 +2,7 @@
 
 use super::{AGAIN, Controller};
 use crate::callbacks::{Progress, Story, is_settled};
-use crate::task::memory::later;
-use crate::task::object::now;
+use crate::clock::{later, now};
 use crate::task::story::story;
 
 impl Controller {

@@ -12,8 +12,9 @@ use k8s_openapi::api::core::v1::Pod;
 use super::ending::loss;
 use super::making::{self, LOST_AFTER};
 use super::{Known, Memory, Next, Op, Seen, annotate, delete, misplaced};
+use crate::clock::later;
 use crate::task::fold;
-use crate::task::memory::{Waiting, later};
+use crate::task::memory::Waiting;
 use crate::task::runs;
 
 /// How long the agent has to tell the end of a pod that is over.

@@ -8,8 +8,9 @@ use baton_protocol::Timestamp;
 
 use super::alive::{STOP_MARGIN, grace, is_asked};
 use super::{Known, Memory, Next, Op, Seen, delete, making};
+use crate::clock::later;
 use crate::task::fold::{self, ERROR, NODE_LOST};
-use crate::task::memory::{Waiting, later};
+use crate::task::memory::Waiting;
 use crate::task::runs::{self, Origin, POD_DELETED};
 
 /// How long the pod's status is waited for to say more of an end.

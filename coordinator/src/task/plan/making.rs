@@ -9,8 +9,8 @@ use baton_protocol::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{Memory, Next, Op, Seen, delete};
+use crate::clock::later;
 use crate::task::fold;
-use crate::task::memory::later;
 use crate::task::runs::{self, INVALID, ORIGIN_ANNOTATION, Origin};
 
 /// How long past its time a pod on a node that is not heard of is waited for.

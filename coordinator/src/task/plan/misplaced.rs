@@ -12,7 +12,8 @@ use baton_pod::{PodFacts, facts, plan_of};
 use baton_protocol::Timestamp;
 
 use super::{Known, Memory, Next, Op, Seen, delete};
-use crate::task::memory::{Waiting, later};
+use crate::clock::later;
+use crate::task::memory::Waiting;
 
 /// How long a pod waits on a node that has not had the agent since the pod came.
 const NEVER_SERVED: Duration = Duration::from_secs(10);

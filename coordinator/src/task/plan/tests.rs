@@ -1,7 +1,7 @@
 //! A world in which the planner's calls take effect: pods that run, end, vanish, and an agent that tells.
 
 use super::*;
-use crate::task::memory::later;
+use crate::clock::later;
 use crate::task::object::TaskObject;
 use baton_api::status::TaskPhase;
 use baton_events::What;

@@ -6,7 +6,8 @@ use baton_api::status::{Carrier, StepStatus, TaskPhase, TaskStatus};
 use baton_protocol::Timestamp;
 
 use super::{Memory, Next, Op};
-use crate::task::memory::{Waiting, later};
+use crate::clock::later;
+use crate::task::memory::Waiting;
 
 /// How long the first status of a run may wait for something to happen in it: most runs start sooner,
 /// and then it is one write less.

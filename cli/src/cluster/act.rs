@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::connect::Cluster;
 use super::error::{ClusterError, is_missing};
-use super::follow::Since;
 use super::kind::{Kind, Named};
 use super::object::{FIELD_MANAGER, Object, RERUN};
 use super::once::runs_itself;
 use super::run::{follow_again, follow_to_end};
 use super::say;
+use super::since::Since;
 use super::standing::Standing;
 use crate::args;
 use crate::show::terminal::{Terminal, To};

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::act::{Target, past};
 use super::connect::Cluster;
 use super::error::ClusterError;
-use super::follow::Since;
 use super::graph;
 use super::kind::Kind;
 use super::object::{FIELD_MANAGER, Object};
+use super::since::Since;
 use super::standing::Standing;
 use crate::run::load::Written;
 

@@ -6,51 +6,27 @@ use baton_api::status::TaskStatus;
 use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::act::{Target, missing};
 use super::connect::Cluster;
-use super::error::{ClusterError, cause, is_final};
+use super::error::ClusterError;
 use super::kind::Kind;
 use super::logs::Piece;
 use super::object::Object;
 use super::once::runs_itself;
 use super::shown::{Shown, Wanted};
+use super::since::Since;
 use super::states;
 use super::waiting;
+use super::watching::{Connection, Interrupts, LOGS_PATIENCE, PATIENCE, Patient, cancel_aloud};
 use crate::run::shown::{introduce, warn};
 use crate::run::story::Story;
 use crate::show::terminal::Terminal;
 
 /// How often the status line moves.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a Task may stand without a status before a person is told what may be wrong.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the logs of a Task that is over may stand still.
-const LOGS_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Which runs of a Task are followed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Since {
-    /// Runs up to this one are of the past.
-    pub run: u32,
-    /// What statuses of earlier generations say is of the past.
-    pub generation: i64,
-}
-
-impl Since {
-    /// Whether a status is of a run that is meant. One that says that the spec cannot be run is of no
-    /// run at all.
-    fn is_met(self, status: &TaskStatus) -> bool {
-        let observed = status.observed_generation.unwrap_or(i64::MAX);
-        let refused =
-            status.phase.is_over() && status.run <= self.run && status.reason == "Invalid";
-        status.run > self.run || (refused && observed >= self.generation)
-    }
-}
 
 /// What is to be followed.
 pub struct Followed<'a> {
@@ -66,6 +42,16 @@ pub struct Followed<'a> {
     pub since: Since,
     /// Ctrl-C cancels the Task, and is not simply this program's end.
     pub cancels: bool,
+}
+
+impl<'a> Followed<'a> {
+    fn target(&self) -> Target<'a> {
+        Target {
+            kind: Kind::Task,
+            namespace: self.namespace,
+            name: self.name,
+        }
+    }
 }
 
 /// How following ended.
@@ -98,11 +84,6 @@ pub async fn follow(
         cluster.objects(Kind::Task, followed.namespace),
         followed.name,
     );
-    let interrupts = followed
-        .cancels
-        .then(|| signal(SignalKind::interrupt()))
-        .transpose()
-        .map_err(|e| ClusterError::Other(format!("cannot listen for Ctrl-C: {e}")))?;
     let mut following = Following {
         followed,
         wanted,
@@ -113,12 +94,10 @@ pub async fn follow(
         seen: false,
         status: TaskStatus::default(),
         shown: None,
-        interrupts,
-        stops: 0,
-        lost: false,
+        interrupts: Interrupts::listen(followed.cancels)?,
+        connection: Connection::new(cluster, followed.target()),
         waiting: waiting::Waiting::default(),
         quiet_since: Instant::now(),
-        hinted: false,
     };
     let end = following.run().await;
     following.terminal.set_status(String::new());
@@ -137,21 +116,18 @@ struct Following<'a, 'b> {
     seen: bool,
     status: TaskStatus,
     shown: Option<Shown>,
-    interrupts: Option<Signal>,
-    stops: u32,
-    /// The connection is known to be lost.
-    lost: bool,
+    interrupts: Interrupts,
+    connection: Connection<'a>,
     waiting: waiting::Waiting,
     /// When something happened last.
     quiet_since: Instant,
-    hinted: bool,
 }
 
 enum Happened {
     Task(watcher::Result<Option<Box<Object>>>),
     Pod(watcher::Result<Option<Box<Pod>>>),
     Piece(u32, Piece),
-    Interrupt,
+    Interrupt { nth: u32 },
     Tick,
 }
 
@@ -169,7 +145,7 @@ impl Following<'_, '_> {
                 }
                 pod = next_pod(&mut self.pod) => Happened::Pod(pod.map(|p| p.map(Box::new))),
                 (number, piece) = next_piece(&mut self.shown) => Happened::Piece(number, piece),
-                () = next_interrupt(&mut self.interrupts) => Happened::Interrupt,
+                nth = self.interrupts.next() => Happened::Interrupt { nth },
                 _ = tick.tick(), if live => Happened::Tick,
                 _ = slow.tick(), if !live => Happened::Tick,
             };
@@ -184,13 +160,11 @@ impl Following<'_, '_> {
                 Happened::Task(task) => self.task(task)?,
                 Happened::Pod(pod) => self.pod(pod),
                 Happened::Piece(number, piece) => self.pieces(number, piece),
-                Happened::Interrupt => {
-                    self.stops += 1;
-                    if self.stops > 1 {
-                        return Ok(End::Left);
-                    }
-                    self.cancel().await;
+                Happened::Interrupt { nth: 1 } => {
+                    let Followed { cluster, .. } = *self.followed;
+                    cancel_aloud(cluster, self.followed.target(), self.terminal).await;
                 }
+                Happened::Interrupt { .. } => return Ok(End::Left),
             }
             if let Some(end) = self.end() {
                 return Ok(end);
@@ -208,9 +182,9 @@ impl Following<'_, '_> {
         let Followed { cluster, name, .. } = *self.followed;
         let task = match task {
             Ok(task) => task,
-            Err(e) => return self.trouble(e),
+            Err(e) => return self.connection.trouble(e, self.seen, self.terminal),
         };
-        self.found();
+        self.connection.found(self.terminal);
         self.quiet_since = Instant::now();
         let Some(task) = task else {
             if self.is_over() {
@@ -221,10 +195,9 @@ impl Following<'_, '_> {
                 return Ok(());
             }
             if self.seen {
-                let said = format!("task {name} was deleted, and its pods and logs with it");
-                return Err(ClusterError::Other(said));
+                return Err(self.connection.deleted());
             }
-            return Err(missing(cluster, self.target()));
+            return Err(missing(cluster, self.followed.target()));
         };
         self.seen = true;
         runs_itself(&task)?;
@@ -359,63 +332,8 @@ impl Following<'_, '_> {
 
     /// Tells what may be wrong where nothing happens.
     fn hint(&mut self) {
-        let idle = self.seen && self.status.run == 0 && self.quiet_since.elapsed() > PATIENCE;
-        if idle && !self.lost && !std::mem::replace(&mut self.hinted, true) {
-            let said = format!(
-                "nothing has taken task {} up yet; does the coordinator run? \
-                 `kubectl get deployment -A -l app.kubernetes.io/name=baton` tells",
-                self.followed.name
-            );
-            warn(self.terminal, &said);
-        }
-    }
-
-    fn target(&self) -> Target<'_> {
-        Target {
-            kind: Kind::Task,
-            namespace: self.followed.namespace,
-            name: self.followed.name,
-        }
-    }
-
-    async fn cancel(&mut self) {
-        let Followed { cluster, name, .. } = *self.followed;
-        let said = match super::act::cancel(cluster, self.target()).await {
-            Ok(_) => format!(
-                "cancelling task {name}: its step gets its grace; Ctrl-C once more leaves it to itself"
-            ),
-            Err(e) => format!("{e}\nCtrl-C once more leaves the task running"),
-        };
-        for line in said.lines() {
-            warn(self.terminal, line);
-        }
-    }
-
-    fn trouble(&mut self, error: watcher::Error) -> Result<(), ClusterError> {
-        let (watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e)) = error
-        else {
-            // What the watcher mends by itself: a version that is too old, an event cut off.
-            return Ok(());
-        };
-        let doing = format!("follow task {}", self.followed.name);
-        if !self.seen || is_final(&e) {
-            return Err(self.followed.cluster.cannot(doing)(e));
-        }
-        if !std::mem::replace(&mut self.lost, true) {
-            let place = &self.followed.cluster.place;
-            let said = format!(
-                "{place} does not answer: {}; the task goes on without, and this \
-                                waits",
-                cause(&e)
-            );
-            warn(self.terminal, &said);
-        }
-        Ok(())
-    }
-
-    fn found(&mut self) {
-        if std::mem::take(&mut self.lost) {
-            warn(self.terminal, "connected again");
+        if self.seen && self.status.run == 0 && self.quiet_since.elapsed() > PATIENCE {
+            self.connection.hint(self.terminal);
         }
     }
 }
@@ -439,62 +357,4 @@ async fn next_piece(shown: &mut Option<Shown>) -> (u32, Piece) {
         return piece;
     }
     std::future::pending().await
-}
-
-async fn next_interrupt(interrupts: &mut Option<Signal>) {
-    if let Some(signal) = interrupts
-        && signal.recv().await.is_some()
-    {
-        return;
-    }
-    std::future::pending().await
-}
-
-/// Waits 300 ms at first and 3 s at most: a person sits before it.
-#[derive(Debug, Default)]
-pub(super) struct Patient {
-    tried: u32,
-}
-
-impl Iterator for Patient {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let delay = Duration::from_millis(300) * 2u32.pow(self.tried.min(4));
-        self.tried = self.tried.saturating_add(1);
-        Some(delay.min(Duration::from_secs(3)))
-    }
-}
-
-impl Backoff for Patient {
-    fn reset(&mut self) {
-        self.tried = 0;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use baton_api::status::TaskPhase;
-
-    #[test]
-    fn runs_of_the_past_are_not_shown() {
-        let since = Since {
-            run: 2,
-            generation: 5,
-        };
-        let status = |run, phase, observed, reason: &str| TaskStatus {
-            run,
-            phase,
-            observed_generation: Some(observed),
-            reason: reason.to_owned(),
-            ..TaskStatus::default()
-        };
-        assert!(!since.is_met(&status(2, TaskPhase::Succeeded, 4, "Completed")));
-        assert!(!since.is_met(&status(2, TaskPhase::Succeeded, 5, "Completed")));
-        assert!(since.is_met(&status(3, TaskPhase::Pending, 5, "")));
-        assert!(!since.is_met(&status(2, TaskPhase::Failed, 4, "Invalid")));
-        assert!(since.is_met(&status(2, TaskPhase::Failed, 5, "Invalid")));
-        assert!(Since::default().is_met(&status(1, TaskPhase::Succeeded, 1, "")));
-    }
 }

@@ -23,11 +23,13 @@ pub mod reading;
 pub mod resume;
 mod run;
 pub mod shown;
+pub mod since;
 pub mod standing;
 pub mod states;
 pub mod table;
 pub mod telling;
 pub mod waiting;
+mod watching;
 
 use std::future::Future;
 

@@ -1,5 +1,6 @@
 //! The loop around the planner: it starts attempts, hears of their ends, keeps the time and shows what
-//! happens. What is to be done is decided by [`baton_flow`].
+//! happens. What is to be done is decided by [`baton_flow`]; what the ends of attempts and requests to
+//! stop change is in [`heard`](super::heard), what is told of it in [`shown`](super::shown).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,29 +9,20 @@ use std::thread::Scope;
 use std::time::{Duration, SystemTime};
 
 use baton_api::flow::JobFlow;
-use baton_api::flow_status::{FlowResult, JobFlowStatus, MAX_FLOW_JOBS, MAX_NODE_MESSAGE};
-use baton_flow::{
-    Action, Attempt, Begin, Cause, Graph, InstanceId, NodePhase, Seen, SkipReason, State,
-    StopReason, actions, fold,
-};
+use baton_api::flow_status::{JobFlowStatus, MAX_FLOW_JOBS};
+use baton_flow::{Action, Begin, Graph, InstanceId, NodePhase, Seen, State, actions, fold};
 use baton_protocol::Timestamp;
 
 use super::child::{self, Ended, Told};
 use super::make::Maker;
-use super::present::present;
-use super::screen;
-use super::telling::happenings;
 use crate::run::callbacks::Callbacks;
 use crate::run::children::Children;
 use crate::run::task::{Options, Part, deliver};
-use crate::show::style::{YELLOW, fit};
 use crate::show::terminal::Terminal;
 
 /// Most Jobs and Tasks at one time, where the flow itself allows more: each takes threads and
 /// processes of this one machine.
 pub const MAX_AT_ONCE: u32 = 128;
-/// Most bytes of the results of all nodes together, as in a cluster.
-const MAX_FLOW_RESULTS_BYTES: usize = 256 << 10;
 /// How often the status line moves.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -119,17 +111,6 @@ impl<'a> Run<'a> {
             self.wait(told, None);
         }
         self.tell_status();
-    }
-
-    /// The state is another one than before.
-    fn changed(&mut self, before: &State) {
-        self.tell_status();
-        self.say(before);
-        if let Some(callbacks) = &self.callbacks {
-            for (at, what) in happenings(before, &self.state, &self.status, now()) {
-                callbacks.say(at, what);
-            }
-        }
     }
 
     fn see(&self, id: InstanceId, attempt: u32) -> Seen {
@@ -283,168 +264,6 @@ impl<'a> Run<'a> {
         while let Ok(event) = told.try_recv() {
             self.take(event);
         }
-    }
-
-    fn take(&mut self, event: Event) {
-        match event {
-            Event::Stop { nth } => self.stop(nth),
-            Event::Ended {
-                id,
-                attempt,
-                ended,
-                tells,
-            } => {
-                let children = self.live.remove(&(id, attempt));
-                if let (Some(children), true) = (children, tells) {
-                    self.telling.insert((id, attempt), children);
-                }
-                self.ended(id, attempt, *ended);
-            }
-            Event::Told { id, attempt, lost } => {
-                self.telling.remove(&(id, attempt));
-                self.notes.extend(lost);
-            }
-        }
-    }
-
-    /// Somebody asks for the end, for the `nth` time.
-    fn stop(&mut self, nth: u32) {
-        for children in self.telling.values() {
-            children.stop(children.stops() + 1);
-        }
-        if self.state.finished_at.is_some() {
-            return;
-        }
-        if !std::mem::replace(&mut self.cancelled, true) {
-            let said = "cancelled: stopping; once more kills everything";
-            crate::run::shown::warn(self.terminal, said);
-            self.terminal.flush();
-        }
-        if nth > 1 {
-            self.killed = true;
-            self.live.values().for_each(|children| children.stop(2));
-        }
-    }
-
-    fn ended(&mut self, id: InstanceId, attempt: u32, ended: Ended) {
-        let is_list = self
-            .flow
-            .spec
-            .node(id.node)
-            .is_some_and(|n| n.for_each.is_some());
-        let results = ended.results();
-        let size = |all: &[FlowResult]| -> usize {
-            let one = |r: &FlowResult| r.step.len() + r.name.len() + r.value.len();
-            all.iter().map(one).sum()
-        };
-        let others = self.status.nodes.iter().enumerate();
-        let others = others.filter(|(place, _)| *place != id.node);
-        let total: usize = others.map(|(_, n)| size(&n.results)).sum();
-        let fit_in = total + size(&results) <= MAX_FLOW_RESULTS_BYTES;
-        if let Some(node) = self.status.nodes.get_mut(id.node) {
-            if !is_list && fit_in {
-                node.results = results;
-            } else if !is_list {
-                let said = format!(
-                    "results of flow {} are left out: those of all flows would be more than {MAX_FLOW_RESULTS_BYTES} bytes",
-                    node.name
-                );
-                crate::run::shown::warn(self.terminal, &said);
-                self.notes.push(said);
-            }
-            if let Some(job) = node.jobs.get_mut(id.index) {
-                job.message = fit(&ended.message, MAX_NODE_MESSAGE);
-            }
-        }
-        self.over.insert((id, attempt), ended.seen);
-        if let Some(told) = ended.told {
-            self.attempts.insert((id, attempt), told);
-        }
-    }
-
-    /// Somebody asked twice: what did not run will not.
-    fn give_up(&mut self) {
-        let now = now();
-        let why = StopReason::Cancelled;
-        self.state.stopped.get_or_insert((why, now));
-        self.state.cause.get_or_insert(Cause::Stopped(why));
-        self.state.started_at.get_or_insert(now);
-        for node in &mut self.state.nodes {
-            for instance in node.instances.iter_mut().filter(|i| !i.attempt.is_over()) {
-                instance.attempt = Attempt::Cancelled;
-                instance.retry_at = None;
-                instance.finished_at = Some(now);
-            }
-            match node.phase {
-                NodePhase::Waiting => {
-                    node.phase = NodePhase::Skipped;
-                    node.skipped = Some(SkipReason::Stopped(why));
-                }
-                NodePhase::Running => node.phase = NodePhase::Cancelled,
-                _ => {}
-            }
-        }
-        self.state.finished_at.get_or_insert(now);
-    }
-
-    fn tell_status(&mut self) {
-        let maker = &self.maker;
-        self.status
-            .set_state(self.graph, &self.state, &|id, n| maker.name(id, n));
-        let suspended = self.flow.spec.suspend;
-        present(&mut self.status, self.state.phase(), suspended, now());
-    }
-
-    /// Says what changed.
-    fn say(&mut self, before: &State) {
-        let quiet = self.site.options.quiet;
-        let nodes = self.state.nodes.iter().zip(&before.nodes);
-        for ((now, before), told) in nodes.zip(&self.status.nodes) {
-            for (new, old) in now.instances.iter().zip(&before.instances) {
-                if new.retry_at.is_some() && old.retry_at.is_none() {
-                    let delay = new.retry_at.map(|at| at.since(self::now()));
-                    let delay = crate::show::style::span(delay.unwrap_or_default());
-                    let said = format!(
-                        "attempt {} failed; the next one starts in {delay}",
-                        new.attempts
-                    );
-                    screen::say(&told.name, "↻", YELLOW, &said, self.terminal);
-                }
-            }
-            if now.phase.is_over() && !before.phase.is_over() {
-                screen::over(told, quiet, self.terminal);
-            }
-        }
-        if let (Some((why, _)), None) = (self.state.stopped, before.stopped)
-            && why != StopReason::Cancelled
-        {
-            let said = match why {
-                StopReason::DeadlineExceeded => "the flow's time is up: stopping",
-                _ => "a flow failed, and failurePolicy is FailFast: stopping",
-            };
-            crate::run::shown::warn(self.terminal, said);
-            self.terminal.flush();
-        }
-    }
-
-    fn show_status(&mut self, wake: Option<Timestamp>) {
-        if !self.terminal.is_live() {
-            return;
-        }
-        let waits = match (self.live.is_empty(), wake) {
-            (true, Some(at)) => Some(at.since(now())),
-            _ => None,
-        };
-        let text = screen::status(
-            self.flow.metadata.display_name(),
-            self.live.len(),
-            &self.status,
-            waits,
-            self.terminal.baton,
-            self.terminal.columns(),
-        );
-        self.terminal.set_status(text);
-        self.terminal.flush();
     }
 }
 

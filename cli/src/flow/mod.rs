@@ -5,11 +5,13 @@ pub mod daemon;
 mod describe;
 pub mod draw;
 mod drive;
+mod heard;
 pub mod layout;
 mod make;
 mod present;
 mod run;
 pub mod screen;
+mod shown;
 mod story;
 mod telling;
 

@@ -2,25 +2,23 @@
 
 use std::time::Duration;
 
-use baton_api::daemon_status::DaemonJobStatus;
-use baton_api::flow_status::JobFlowStatus;
 use futures::stream::{BoxStream, StreamExt};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use super::super::act::{Target, cancel, missing};
+use super::super::act::{Target, missing};
 use super::super::connect::Cluster;
-use super::super::describe::status;
-use super::super::error::{ClusterError, cause, is_final};
-use super::super::follow::Patient;
-use super::super::kind::Kind;
+use super::super::error::ClusterError;
 use super::super::object::Object;
 use super::super::once::runs_itself;
 use super::super::standing::Standing;
+use super::super::watching::{
+    Connection, Interrupts, LOGS_PATIENCE, PATIENCE, Patient, cancel_aloud,
+};
 use super::pods::{Happened, Pods};
-use super::telling::{News, Part, State, Telling, of_daemon, of_flow};
+use super::status::{Status, is_of, task_nodes};
+use super::telling::{News, State, Telling};
 use crate::run::shown::warn;
 use crate::show::style::{FAINT, GREEN, RED, YELLOW, fit, one_line, span};
 use crate::show::terminal::{Terminal, To};
@@ -28,12 +26,8 @@ use crate::show::text::Look;
 
 /// How often the status line moves.
 const TICK: Duration = Duration::from_millis(250);
-/// How long an object may stand without a status before a person is told what may be wrong.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long pods that were not seen are waited for once all is over.
 const PODS_PATIENCE: Duration = Duration::from_secs(2);
-/// How long the logs of an object that is over may stand still.
-const LOGS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest sentence that is said of a part, in columns.
 const MAX_SAID: usize = 300;
@@ -73,49 +67,6 @@ pub(crate) struct Over {
     pub(crate) status: Status,
 }
 
-/// A status of either kind.
-#[derive(Debug)]
-pub(crate) enum Status {
-    /// Of a JobFlow.
-    Flow(Box<JobFlowStatus>),
-    /// Of a DaemonJob.
-    Daemon(Box<DaemonJobStatus>),
-}
-
-impl Status {
-    /// Reads it.
-    pub(crate) fn of(object: &Object) -> Result<Status, ClusterError> {
-        Ok(match object.kind() {
-            Kind::DaemonJob => Status::Daemon(Box::new(status(object)?)),
-            Kind::JobFlow | Kind::Task => Status::Flow(Box::new(status(object)?)),
-        })
-    }
-
-    pub(super) fn parts(&self) -> Vec<Part> {
-        match self {
-            Status::Flow(status) => of_flow(status),
-            Status::Daemon(status) => of_daemon(status),
-        }
-    }
-}
-
-/// The nodes of a JobFlow that run Tasks, by name.
-pub(super) fn task_nodes(spec: &Value) -> Vec<String> {
-    let lists = ["flows", "finally"].into_iter();
-    let nodes = lists
-        .filter_map(|list| spec.get(list)?.as_array())
-        .flatten();
-    let tasks = nodes.filter(|n| n.get("taskTemplate").is_some_and(|t| !t.is_null()));
-    let names = tasks.filter_map(|n| Some(n.get("name")?.as_str()?.to_owned()));
-    names.collect()
-}
-
-/// Whether a part is the one of this name, or an element of it.
-pub(super) fn is_of(label: &str, name: &str) -> bool {
-    let rest = label.strip_prefix(name);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
-}
-
 /// Follows an object, and shows what happens. `None` where somebody had enough of it; it goes on.
 ///
 /// # Errors
@@ -130,11 +81,6 @@ pub(crate) async fn follow(
     } = followed;
     let objects = cluster.objects(target.kind, target.namespace);
     let objects = watcher::watch_object(objects, target.name);
-    let interrupts = followed
-        .cancels
-        .then(|| signal(SignalKind::interrupt()))
-        .transpose()
-        .map_err(|e| ClusterError::Other(format!("cannot listen for Ctrl-C: {e}")))?;
     let mut telling = Telling::default();
     if let Some(past) = &followed.since.past {
         telling.past(&Status::of(past)?.parts());
@@ -147,11 +93,9 @@ pub(crate) async fn follow(
         telling,
         latest: None,
         over: None,
-        interrupts,
-        stops: 0,
-        lost: false,
+        interrupts: Interrupts::listen(followed.cancels)?,
+        connection: Connection::new(cluster, *target),
         quiet_since: Instant::now(),
-        hinted: false,
         waits: String::new(),
     };
     let end = following.run().await;
@@ -170,13 +114,10 @@ struct Following<'a, 'b> {
     latest: Option<(Object, Standing)>,
     /// The end, while logs are still read.
     over: Option<Over>,
-    interrupts: Option<Signal>,
-    stops: u32,
-    /// The connection is known to be lost.
-    lost: bool,
+    interrupts: Interrupts,
+    connection: Connection<'a>,
     /// When something happened last.
     quiet_since: Instant,
-    hinted: bool,
     /// What it was said to wait for.
     waits: String,
 }
@@ -189,12 +130,12 @@ impl Following<'_, '_> {
             tokio::select! {
                 object = self.objects.next() => self.object(object.unwrap_or(Ok(None)))?,
                 happened = self.pods.next() => self.pods(happened),
-                () = interrupt(&mut self.interrupts) => {
-                    self.stops += 1;
-                    if self.stops > 1 {
+                nth = self.interrupts.next() => {
+                    if nth > 1 {
                         return Ok(None);
                     }
-                    self.cancel().await;
+                    let Followed { cluster, target, .. } = *self.followed;
+                    cancel_aloud(cluster, target, self.terminal).await;
                 }
                 _ = tick.tick() => self.hint(),
             }
@@ -212,20 +153,18 @@ impl Following<'_, '_> {
         let target = self.followed.target;
         let object = match object {
             Ok(object) => object,
-            Err(e) => return self.trouble(e),
+            Err(e) => {
+                let seen = self.latest.is_some();
+                return self.connection.trouble(e, seen, self.terminal);
+            }
         };
-        if std::mem::take(&mut self.lost) {
-            warn(self.terminal, "connected again");
-        }
+        self.connection.found(self.terminal);
         let Some(object) = object else {
             // Its time to live was short: how it ended is known.
             return match (&self.over, &self.latest) {
                 (Some(_), _) => Ok(()),
                 (None, None) => Err(missing(self.followed.cluster, target)),
-                (None, Some(_)) => Err(ClusterError::Other(format!(
-                    "{} {} was deleted, and its pods and logs with it",
-                    target.kind, target.name
-                ))),
+                (None, Some(_)) => Err(self.connection.deleted()),
             };
         };
         self.quiet_since = Instant::now();
@@ -408,58 +347,8 @@ impl Following<'_, '_> {
     /// Tells what may be wrong where nothing happens.
     fn hint(&mut self) {
         let idle = matches!(&self.latest, Some((object, _)) if object.status.is_none());
-        let idle = idle && self.quiet_since.elapsed() > PATIENCE;
-        if idle && !self.lost && !std::mem::replace(&mut self.hinted, true) {
-            let Target { kind, name, .. } = self.followed.target;
-            let said = format!(
-                "nothing has taken {kind} {name} up yet; does the coordinator run? \
-                 `kubectl get deployment -A -l app.kubernetes.io/name=baton` tells"
-            );
-            warn(self.terminal, &said);
+        if idle && self.quiet_since.elapsed() > PATIENCE {
+            self.connection.hint(self.terminal);
         }
     }
-
-    async fn cancel(&mut self) {
-        let Target { kind, name, .. } = self.followed.target;
-        let said = match cancel(self.followed.cluster, self.followed.target).await {
-            Ok(_) => format!(
-                "cancelling {kind} {name}: what runs gets its grace; Ctrl-C once more leaves it to itself"
-            ),
-            Err(e) => format!("{e}\nCtrl-C once more leaves it running"),
-        };
-        for line in said.lines() {
-            warn(self.terminal, line);
-        }
-    }
-
-    fn trouble(&mut self, error: watcher::Error) -> Result<(), ClusterError> {
-        let (watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e)) = error
-        else {
-            // What the watcher mends by itself: a version that is too old, an event cut off.
-            return Ok(());
-        };
-        let Target { kind, name, .. } = self.followed.target;
-        if self.latest.is_none() || is_final(&e) {
-            let doing = format!("follow {kind} {name}");
-            return Err(self.followed.cluster.cannot(doing)(e));
-        }
-        if !std::mem::replace(&mut self.lost, true) {
-            let place = &self.followed.cluster.place;
-            let said = format!(
-                "{place} does not answer: {}; the {kind} goes on without, and this waits",
-                cause(&e)
-            );
-            warn(self.terminal, &said);
-        }
-        Ok(())
-    }
-}
-
-async fn interrupt(interrupts: &mut Option<Signal>) {
-    if let Some(signal) = interrupts
-        && signal.recv().await.is_some()
-    {
-        return;
-    }
-    std::future::pending().await
 }

@@ -5,6 +5,7 @@ mod conclude;
 mod follow;
 mod pods;
 mod print;
+mod status;
 mod telling;
 
 pub(super) use conclude::{conclusion, exit_code, facts, json};

@@ -13,9 +13,9 @@ use tokio::task::AbortHandle;
 
 use super::super::act::Target;
 use super::super::connect::Cluster;
-use super::super::follow::Patient;
 use super::super::kind::Kind;
 use super::super::logs::{Piece, Source, Standing};
+use super::super::watching::Patient;
 use crate::run::shown::warn;
 use crate::show::lines::Lines;
 use crate::show::style::{of_step, width};

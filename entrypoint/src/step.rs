@@ -10,6 +10,7 @@ use baton_protocol::event::Fact;
 use baton_protocol::invocation::{Invocation, MAX_RETRY_DELAY};
 use baton_protocol::layout;
 use baton_protocol::order::Awaited;
+use baton_protocol::text::cut;
 use baton_protocol::{Reason, Record, exit};
 
 use crate::attempt::{self, AttemptError, Cause, Outcome, Setting};
@@ -303,7 +304,7 @@ impl<'a> Step<'a> {
 
     fn record(&self, reason: Reason, code: i32, message: String) -> Record {
         let mut record = Record::new(reason, code, now());
-        record.message = message;
+        record.message = cut(&message, layout::MAX_MESSAGE_BYTES);
         record.attempts = self.attempts;
         let waited = self.turn.unwrap_or_else(Instant::now) - self.born;
         record.waited_ms = millis(waited);

@@ -57,8 +57,8 @@ impl Pod {
         let mut root = Root::open(path, &plan)?;
         let order = root.order()?;
         let facts = path.join(FACTS);
-        let (journal, known) =
-            Journal::open(&facts).map_err(|e| NodeError::io("open", facts, e))?;
+        let (journal, known) = Journal::open(&facts, remembered(&plan))
+            .map_err(|e| NodeError::io("open", facts, e))?;
         let mut pod = Pod {
             root,
             journal,
@@ -300,6 +300,13 @@ impl Pod {
         };
         self.tell(what, message);
     }
+}
+
+/// Most events that a journal is read for: of each step and sidecar that it is ready and that it ended, and
+/// four of the pod, each twice.
+fn remembered(plan: &Plan) -> usize {
+    let total = usize::try_from(plan.total()).unwrap_or(usize::MAX);
+    total.saturating_mul(4).saturating_add(8)
 }
 
 fn step_of(steps: &mut [StepDir], number: u32) -> Option<&mut StepDir> {

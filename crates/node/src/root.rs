@@ -262,6 +262,8 @@ impl Root {
             | OFlag::O_CREAT
             | OFlag::O_TRUNC
             | OFlag::O_NOFOLLOW
+            // A pod may have made a FIFO of this name, if it was given the whole volume: no wait for readers.
+            | OFlag::O_NONBLOCK
             | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o644);
         let mut file = File::from(openat(&self.dir, name, flags, mode)?);

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use baton_protocol::Record;
 use baton_protocol::event::{EventError, EventReader, Fact, StepEvent};
-use baton_protocol::layout::{EVENTS, EXIT, MAX_EVENTS_BYTES, MAX_RECORD_BYTES, STEPS};
+use baton_protocol::layout::{
+    EVENTS, EXIT, MAX_CAUSE_BYTES, MAX_EVENTS_BYTES, MAX_RECORD_BYTES, STEPS,
+};
+use baton_protocol::text::cut;
 use baton_steps::{Death, Event};
 
 use crate::untrusted::{self, ReadError};
@@ -67,7 +70,7 @@ impl StepDir {
         let number = self.number;
         let bad = |cause: String| Event::Died {
             number,
-            how: Death::BadRecord(cause),
+            how: Death::BadRecord(cut(&cause, MAX_CAUSE_BYTES)),
         };
         let end = match untrusted::read(root, self.exit.as_str(), MAX_RECORD_BYTES) {
             Ok(json) => match Record::from_json(&json) {

@@ -10,8 +10,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::layout::MAX_EVENT_LINE;
+use crate::layout::{MAX_CAUSE_BYTES, MAX_EVENT_LINE};
 use crate::record::{Reason, Record};
+use crate::text::cut;
 use crate::time::Timestamp;
 
 /// One line of an event file.
@@ -177,7 +178,7 @@ impl EventReader {
     fn parse(&self) -> Result<StepEvent, EventError> {
         serde_json::from_slice(&self.partial).map_err(|e| EventError::Malformed {
             line: self.line,
-            cause: e.to_string(),
+            cause: cut(&e.to_string(), MAX_CAUSE_BYTES),
         })
     }
 }

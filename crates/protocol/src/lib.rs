@@ -11,6 +11,7 @@ pub mod order;
 pub mod record;
 pub mod reference;
 pub mod script;
+pub mod text;
 pub mod time;
 
 pub use event::StepEvent;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::layout::MAX_TERMINATION_BYTES;
+use crate::layout::{MAX_MESSAGE_BYTES, MAX_TERMINATION_BYTES};
+use crate::text::cut;
 use crate::time::Timestamp;
 
 /// Why a step ended as it did.
@@ -89,8 +90,13 @@ pub struct Record {
     /// Captured output was cut at its limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output_cut: bool,
-    /// What a person should know, where the reason alone does not tell.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// What a person should know, where the reason alone does not tell. At most [`MAX_MESSAGE_BYTES`] of it are
+    /// read.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "short"
+    )]
     pub message: String,
 }
 
@@ -98,6 +104,12 @@ pub struct Record {
 /// one is no integer any more.
 pub(crate) fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     u64::deserialize(deserializer).map(|number| number.min(i64::MAX as u64))
+}
+
+/// Reads a message that a tenant wrote, and its beginning alone where it is long: each reader keeps it, a
+/// node's agent for all of its pods.
+fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(|message| cut(&message, MAX_MESSAGE_BYTES))
 }
 
 impl Record {

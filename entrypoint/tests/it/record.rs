@@ -5,6 +5,7 @@ use std::process::Command;
 
 use baton_protocol::Reason;
 use baton_protocol::event::Fact;
+use baton_protocol::layout::MAX_RECORD_BYTES;
 use baton_protocol::record::Termination;
 
 use crate::support::{Scratch, binary, facts, record, text};
@@ -244,4 +245,31 @@ fn an_oom_kill_is_told_from_other_kills() {
         "{record:?} {output:?}"
     );
     assert!(record.message.contains("memory"), "{record:?}");
+}
+
+#[test]
+fn a_condition_on_a_large_result_leaves_a_record_that_can_be_read() {
+    let scratch = Scratch::new();
+    let one = scratch.step("one");
+    fs::create_dir(one.join("results")).unwrap();
+    fs::write(one.join("results/text"), "\u{1}".repeat(1 << 20)).unwrap();
+    let two = scratch.step("two");
+    let when = r#"{"input":"$(steps.build.results.text)","operator":"in","values":["v1.2"]}"#;
+    let args = [
+        "--step-dir",
+        "two",
+        "--results-of",
+        "build=one",
+        "--when",
+        when,
+    ];
+    let output = scratch.run(args.into_iter().chain(["--command", "true"]));
+    assert!(output.status.success(), "{:?}", output.status);
+    let length = fs::metadata(two.join("exit")).unwrap().len();
+    assert!(length <= MAX_RECORD_BYTES, "{length} bytes");
+    let record = record(&two);
+    assert_eq!(record.reason, Reason::Skipped);
+    assert!(record.message.starts_with("when: \"") && record.message.ends_with('…'));
+    // Every line of the event file can be read as well.
+    assert_eq!(facts(&two), [Fact::Finished(record)]);
 }

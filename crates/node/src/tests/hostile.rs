@@ -97,3 +97,87 @@ fn a_bad_event_file_harms_nothing() {
         assert!(second.join().unwrap());
     }
 }
+
+#[test]
+fn what_a_pod_with_the_whole_volume_puts_in_the_way_blocks_nobody() {
+    // A pod's author can mount the root of the volume for writing, as root.
+    let pod = Pod::new(plan(2, 0));
+    let made = [".order", ".turn"].map(|name| pod.root.join(name));
+    made.iter().for_each(|path| fifo(path));
+    let entrypoints = [1, 2].map(|number| Entrypoint::run(&pod.root, number, false, 0));
+    let (done, finished) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let ran = pod.run(Deaths::ByClose, |notice, _| {
+            if matches!(notice, Notice::Trouble { .. }) {
+                made.iter().for_each(|path| drop(fs::remove_file(path)));
+            }
+        });
+        done.send(ran).unwrap();
+    });
+    let (outcome, notices) = finished.recv_timeout(DEADLINE).expect("nobody is blocked");
+    assert_eq!(outcome.phase, Phase::Succeeded);
+    let troubles: Vec<_> = notices
+        .iter()
+        .filter(|n| matches!(n, Notice::Trouble { message } if message.contains("write the order")))
+        .collect();
+    assert_eq!(troubles.len(), 1, "{notices:?}");
+    assert!(entrypoints.into_iter().all(|e| e.join().unwrap()));
+}
+
+#[test]
+fn a_journal_that_is_no_file_of_ours_is_refused() {
+    for (spoil, want) in [
+        (fifo as Spoil, "regular file"),
+        (|p| symlink("/dev/zero", p).unwrap(), "symbolic link"),
+    ] {
+        let pod = Pod::new(plan(1, 0));
+        spoil(&pod.root.join("facts"));
+        let (done, finished) = std::sync::mpsc::channel();
+        let (root, plan) = (pod.root.clone(), pod.plan.clone());
+        thread::spawn(move || done.send(Node::open(&root, plan, Deaths::ByClose).map(drop)));
+        let opened = finished.recv_timeout(DEADLINE).expect("nobody is blocked");
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn no_cause_is_longer_than_a_person_reads() {
+    let long = "x".repeat(15 << 10);
+    let pod = Pod::new(plan(1, 0));
+    let dir = step_dir(&pod.root, 1);
+    let at = "2026-01-01T00:00:00Z";
+    let event = format!("{{\"at\":\"{at}\",\"type\":\"Retrying\",\"reason\":\"{long}\"}}\n");
+    fs::write(dir.join(EVENTS), event).unwrap();
+    let record = format!("{{\"reason\":\"{long}\",\"exitCode\":0,\"finishedAt\":\"{at}\"}}");
+    leave(&pod.root, 1, record.as_bytes());
+    let (_, notices) = pod.run(Deaths::Told, |_, _| {});
+    let bad = bad(&notices);
+    assert_eq!(bad.len(), 2, "{} notices", notices.len());
+    for (_, file, cause) in bad {
+        assert!(
+            cause.contains("xxx") && cause.len() < 400,
+            "{file}: {}",
+            cause.len()
+        );
+    }
+}
+
+#[test]
+fn a_record_keeps_no_more_than_the_beginning_of_its_message() {
+    let pod = Pod::new(plan(1, 0));
+    let mut record = Record::new(Reason::Error, 1, now());
+    record.message = "é".repeat(20 << 10);
+    leave(&pod.root, 1, &record.to_json());
+    let (outcome, _) = pod.run(Deaths::Told, |_, _| {});
+    let Some(Cause::Step { message, .. }) = outcome.cause else {
+        panic!("{outcome:?}");
+    };
+    assert!(
+        message.len() <= MAX_MESSAGE_BYTES && message.ends_with("é…"),
+        "{}",
+        message.len()
+    );
+    let journal = fs::metadata(pod.root.join("facts")).unwrap().len();
+    assert!(journal < 4096, "{journal} bytes");
+}

@@ -59,16 +59,12 @@ impl Keeper {
                     // Who asked may have given up; the pod is taken all the same.
                     let _ = reply.send(self.add(pod, root, plan));
                 }
-                Command::Remove { uid, reply } => match self.ids.remove(&uid) {
-                    Some(id) => {
-                        if let Some(kept) = self.remove(&uid, id) {
-                            self.shared.outbox.push(Item::Gone(kept, reply));
-                        }
-                    }
-                    None => {
-                        let _ = reply.send(());
-                    }
-                },
+                Command::Remove { uid, reply } => {
+                    let id = self.ids.remove(&uid);
+                    let gone = id.and_then(|id| self.remove(&uid, id));
+                    // Of one that is not known, something may wait to be told, too: who asked before gave up.
+                    self.shared.outbox.push(Item::Sync(gone, reply));
+                }
                 Command::Apply { uid, event } => {
                     if let Some(id) = self.ids.get(&uid).copied() {
                         self.with(|watcher, tell| watcher.apply(id, event, tell));

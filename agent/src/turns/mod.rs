@@ -111,8 +111,8 @@ impl Turns {
     }
 
     /// Looks at a pod for the last time and forgets it: what had a turn and left no record has died, and
-    /// the task is over. Returns once all that the pod had to tell is kept and synced; at once where
-    /// the pod is not known.
+    /// the task is over. Returns once all that was to be told is kept and synced, also where the pod is not
+    /// known.
     ///
     /// # Errors
     /// [`NodeError::Stopped`] after [`stop`](Turns::stop): the pod's folder is still needed.
@@ -264,3 +264,6 @@ impl Shared {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,8 +49,8 @@ pub(super) enum Item {
     LeftOut(Arc<Kept>, Timestamp, usize),
     /// Something is told that no folder tells.
     Told(Box<Told>),
-    /// Nothing more will come from this pod; to be answered when all is kept and synced.
-    Gone(Arc<Kept>, oneshot::Sender<()>),
+    /// To be answered when all that came before is kept and synced; nothing more will come from this pod.
+    Sync(Option<Arc<Kept>>, oneshot::Sender<()>),
 }
 
 /// What was taken in one go, in order.

@@ -7,6 +7,8 @@ use std::path::Path;
 use baton_events::{MAX_TASK_RESULTS_BYTES, MissingResult, PodRef, StepResult, Told, What};
 use baton_node::{Notice, results_within};
 use baton_protocol::Timestamp;
+use baton_protocol::layout::MAX_NAME_BYTES;
+use baton_protocol::text::cut;
 use sha2::{Digest, Sha256};
 
 use super::Sink;
@@ -14,6 +16,8 @@ use super::outbox::{Item, Kept, Outbox};
 
 /// Most items that are taken before the sink has them.
 const BATCH: usize = 64;
+/// Most results of one step that are named though they are not given.
+const MAX_MISSING: usize = 64;
 
 pub(super) fn run(outbox: &Outbox, mut sink: impl Sink) {
     let mut teller = Teller::default();
@@ -32,9 +36,11 @@ pub(super) fn run(outbox: &Outbox, mut sink: impl Sink) {
                         .push(warning(&kept.pod, at, 0, "left-out", message));
                 }
                 Item::Told(told) => teller.told.push(*told),
-                Item::Gone(kept, reply) => {
+                Item::Sync(gone, reply) => {
                     teller.flush(&mut sink);
-                    teller.rooms.remove(&kept.pod.uid);
+                    if let Some(kept) = gone {
+                        teller.rooms.remove(&kept.pod.uid);
+                    }
                     sink.sync();
                     // Who asked may have given up waiting.
                     let _ = reply.send(());
@@ -146,6 +152,7 @@ fn results_of(root: &Path, number: u32, room: &mut usize) -> (Vec<StepResult>, V
             MAX_TASK_RESULTS_BYTES >> 10
         )
     };
+    let mut more = 0_usize;
     for (name, value) in found {
         let value = match value {
             Ok(bytes) => String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned()),
@@ -158,12 +165,21 @@ fn results_of(root: &Path, number: u32, room: &mut usize) -> (Vec<StepResult>, V
                 *room -= used;
                 given.push(StepResult { name, value });
             }
+            _ if missing.len() == MAX_MISSING => more += 1,
             Ok(_) => {
                 let why = no_room();
                 missing.push(MissingResult { name, why });
             }
-            Err(why) => missing.push(MissingResult { name, why }),
+            // A file that no result can be may have a name of any kind.
+            Err(why) => {
+                let name = cut(&name, MAX_NAME_BYTES);
+                missing.push(MissingResult { name, why });
+            }
         }
+    }
+    if more > 0 {
+        let (name, why) = ("*".to_owned(), format!("{more} more are not given"));
+        missing.push(MissingResult { name, why });
     }
     (given, missing)
 }
@@ -171,8 +187,27 @@ fn results_of(root: &Path, number: u32, room: &mut usize) -> (Vec<StepResult>, V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use baton_node::MAX_RESULTS;
     use baton_protocol::layout::{RESULTS, step_dir};
     use std::fs;
+
+    #[test]
+    fn files_that_are_no_results_are_named_briefly() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = step_dir(root.path(), 1).join(RESULTS);
+        fs::create_dir_all(&dir).unwrap();
+        for i in 0..MAX_RESULTS - 1 {
+            fs::write(dir.join(format!("{}{i:03}", "\u{1}".repeat(250))), "").unwrap();
+        }
+        fs::write(dir.join("good"), "yes").unwrap();
+        let (given, missing) = results_of(root.path(), 1, &mut 100);
+        assert_eq!(given.len(), 1);
+        assert_eq!(missing.len(), MAX_MISSING + 1);
+        assert_eq!(missing[MAX_MISSING].name, "*");
+        assert_eq!(missing[MAX_MISSING].why, "935 more are not given");
+        let bytes = serde_json::to_vec(&missing).unwrap().len();
+        assert!(bytes < 64 << 10, "{bytes} bytes");
+    }
 
     #[test]
     fn results_are_given_as_far_as_there_is_room_and_the_rest_is_named() {

@@ -153,6 +153,8 @@ impl Volumes {
                     "the pod had begun, and its folder is lost: it is ended, not begun again"
                 );
                 self.tell_lost(&publish.pod);
+                // What the record says was told has to outlive this program.
+                self.last_words(&publish.pod.uid).await?;
                 let (inner, pod) = (Arc::clone(&self.inner), publish.clone());
                 on_disk(move || inner.note(&pod, true)).await?;
             }
@@ -192,7 +194,7 @@ impl Volumes {
         Ok(())
     }
 
-    /// Looks at a pod's folder for the last time; what it has to tell is kept when this returns.
+    /// Looks at a pod's folder for the last time, if there is one; what is to be told is kept when this returns.
     async fn last_words(&self, uid: &str) -> Result<(), VolumeError> {
         match tokio::time::timeout(LAST_WORDS, self.turns.remove(uid)).await {
             Ok(removed) => Ok(removed?),

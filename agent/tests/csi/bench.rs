@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -41,11 +42,18 @@ pub(crate) struct Bench {
 
 /// What was told.
 #[derive(Clone, Default)]
-pub(crate) struct Kept(Arc<Mutex<Vec<Told>>>);
+pub(crate) struct Kept {
+    told: Arc<Mutex<Vec<Told>>>,
+    /// Nothing is taken as long as this is so.
+    pub(crate) held: Arc<AtomicBool>,
+}
 
 impl Sink for Kept {
     fn keep(&mut self, told: Vec<Told>) {
-        self.0.lock().unwrap().extend(told);
+        while self.held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.told.lock().unwrap().extend(told);
     }
     fn sync(&mut self) {}
     fn handed_over(&mut self, took: Duration) {
@@ -55,7 +63,7 @@ impl Sink for Kept {
 
 impl Kept {
     pub(crate) fn all(&self) -> Vec<Told> {
-        self.0.lock().unwrap().clone()
+        self.told.lock().unwrap().clone()
     }
 
     /// How the tasks ended, each time that it was told.

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use baton_events::What;
 use baton_steps::{Cause, Death, Phase, Plan};
@@ -161,6 +163,39 @@ fn a_pod_whose_folder_is_lost_does_not_begin_again() {
                 ..
             })
         ));
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_lost_run_counts_as_told_once_that_is_kept() {
+    on_a_node(|bench| async move {
+        let agent = bench.start().await;
+        let mut node = bench.register().await;
+        let (request, root) = (
+            bench.request("u-1", &Plan::of_steps(["a"])),
+            bench.target("u-1"),
+        );
+        node.node_publish_volume(request.clone()).await.unwrap();
+        agent.stop().await;
+        umount2(&root, MntFlags::MNT_DETACH).unwrap();
+        let agent = bench.start().await;
+        let mut node = bench.register().await;
+        bench.told.held.store(true, Ordering::SeqCst);
+        let mut publishing = std::pin::pin!(node.node_publish_volume(request));
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut publishing).await;
+        assert!(
+            early.is_err(),
+            "it was killed here, and nobody knows: {early:?}"
+        );
+        let record = fs::read_to_string(bench.path("state/pods/u-1.json")).unwrap();
+        assert!(!record.contains("\"lost\""), "{record}");
+        bench.told.held.store(false, Ordering::SeqCst);
+        publishing.await.unwrap();
+        let record = fs::read_to_string(bench.path("state/pods/u-1.json")).unwrap();
+        assert!(record.contains("\"lost\":true"), "{record}");
+        assert_eq!(bench.told.outcomes().len(), 1);
+        agent.stop().await;
     });
 }
 

@@ -191,7 +191,8 @@ impl Flow {
     }
 }
 
-/// A Job's spec with the references in commands, arguments and environment variables filled.
+/// A Job's spec with the references in commands, arguments and environment variables filled. A dollar of
+/// a value is doubled, so that the kubelet gives it back as it was.
 ///
 /// # Errors
 /// Where a reference has no value.
@@ -203,7 +204,8 @@ pub fn fill_job(
     let mut spec = spec.clone();
     let fill = |text: &mut String| -> Result<(), String> {
         if text.contains("$(") {
-            *text = fill(text, &|r| lookup(r, results, item))?;
+            let value = |r: &FlowReference| Ok(lookup(r, results, item)?.replace('$', "$$"));
+            *text = fill(text, &value)?;
         }
         Ok(())
     };
@@ -311,5 +313,15 @@ mod tests {
         assert_eq!(pod.containers[0].command, ["$(HOME)", "$(item)"]);
         assert_eq!(pod.containers[0].env[0].value.as_deref(), Some("go"));
         assert!(fill_job(&job, &results, None).is_err());
+
+        // Whatever a value is, the container has it as it is.
+        let value = "$(A) $$(A) $$ $x é";
+        let item = Item {
+            index: 0,
+            value: value.into(),
+        };
+        let filled = fill_job(&job, &results, Some(&item)).unwrap();
+        let written = &filled.template.spec.init_containers[0].args[0];
+        assert_eq!(crate::expand_env(written, |_| Some("secret")), value);
     }
 }

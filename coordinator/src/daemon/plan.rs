@@ -10,7 +10,7 @@ use baton_flow::daemon::{
 };
 use baton_protocol::Timestamp;
 
-use super::object::{DaemonView, Spec};
+use super::object::DaemonView;
 use super::present::{CHANGED, INVALID, Refusal, present};
 use crate::clock::later;
 
@@ -52,7 +52,7 @@ pub(super) fn plan(known: &Known<'_>) -> Next {
     let mut state = durable.state();
     begin(&mut status, &mut state, view);
     let spec = view.spec.as_deref();
-    let refusal = refusal(spec, &status, &state, known.members);
+    let refusal = refusal(view, &status, &state, known.members);
     let mut actions = Vec::new();
     let mut suspended = false;
     if let Ok(spec) = spec {
@@ -63,7 +63,12 @@ pub(super) fn plan(known: &Known<'_>) -> Next {
         suspended = spec.rules.suspended;
         actions = daemon_actions(&rules, &durable.state(), known.members, now, known.seen);
         state = daemon_fold(&rules, &state, known.members, now, known.seen);
-        if !state.nodes.is_empty() && !rules.suspended && status.template_digest.is_empty() {
+        let begins = !state.nodes.is_empty() && !rules.suspended;
+        // An older Baton may have written another digest of the same spec.
+        let goes_on = refusal.is_none() && durable.finished_at.is_none();
+        if begins && status.template_digest.is_empty()
+            || goes_on && !status.template_digest.is_empty()
+        {
             status.template_digest.clone_from(&spec.digest);
         }
         // What is to start may have been given up in between.
@@ -124,19 +129,21 @@ fn begin(status: &mut DaemonJobStatus, state: &mut DaemonState, view: &DaemonVie
 }
 
 fn refusal(
-    spec: Result<&Spec, &String>,
+    view: &DaemonView,
     status: &DaemonJobStatus,
     state: &DaemonState,
     members: &Members,
 ) -> Option<Refusal> {
-    let spec = match spec {
+    let spec = match &view.spec {
         Ok(spec) => spec,
         Err(mistakes) => return Some((INVALID, mistakes.clone())),
     };
     if state.finished_at.is_some() {
         return None;
     }
-    if !status.template_digest.is_empty() && status.template_digest != spec.digest {
+    let generation = view.meta.generation;
+    let is_same = generation.is_some() && generation == status.observed_generation;
+    if !is_same && !status.template_digest.is_empty() && status.template_digest != spec.digest {
         let message = "its template, globalParams or backoffLimit changed amid the run: no further \
                        node is started until they are as they were, or a re-run is asked for \
                        (annotation baton.dev/rerun)";

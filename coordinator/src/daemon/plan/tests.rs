@@ -19,9 +19,11 @@ fn view(spec: Value, rerun: &str) -> DaemonView {
     for (key, value) in spec.as_object().unwrap() {
         all[key] = value.clone();
     }
+    // Another spec has another generation.
+    let generation = all.to_string().len();
     let object: DaemonObject = serde_json::from_value(json!({
         "metadata": {
-            "name": "d", "namespace": "n", "uid": "u", "generation": 1,
+            "name": "d", "namespace": "n", "uid": "u", "generation": generation,
             "annotations": {"baton.dev/rerun": rerun},
         },
         "spec": all,
@@ -122,6 +124,24 @@ fn a_job_is_made_by_a_status_that_is_durable() {
     world.jobs = JobSeen::Absent;
     world.members.clear();
     assert_eq!(world.plan(&view).status, world.durable);
+}
+
+#[test]
+fn a_spec_that_did_not_change_goes_on_after_an_upgrade() {
+    for suspend in [false, true] {
+        let mut world = World::new(2);
+        let one = view(json!({"parallelism": 1, "suspend": false}), "");
+        assert_eq!(world.go(&one), 1);
+        let digest = world.durable.template_digest.clone();
+        world.jobs = JobSeen::Live;
+        let view = view(json!({"parallelism": 1, "suspend": suspend}), "");
+        world.go(&view);
+        // As a Baton wrote it whose types were others.
+        world.durable.template_digest = "older".into();
+        world.go(&view);
+        assert_eq!(reason(&world.durable, "Accepted"), "Accepted");
+        assert_eq!(world.durable.template_digest, digest, "{suspend}");
+    }
 }
 
 #[test]

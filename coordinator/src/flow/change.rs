@@ -204,4 +204,36 @@ mod tests {
             ]
         );
     }
+
+    /// Flows that run across an upgrade have what an older Baton wrote: a field that is new is to be left
+    /// out where it has its default.
+    #[test]
+    fn digests_stay_as_they_are() {
+        let job = json!({"template": {"spec": {"containers": [{
+            "name": "c", "image": "i", "command": ["a"], "env": [{"name": "A", "value": "b"}],
+        }]}}});
+        let spec = spec(json!({
+            "flows": [
+                {"name": "least", "jobTemplateRef": "t"},
+                {"name": "job", "jobTemplate": job, "retries": 1, "dependencies": ["least"],
+                 "forEach": {"items": ["x"]}, "when": [{"input": "a", "operator": "in", "values": ["a"]}]},
+                {"name": "task", "params": [{"name": "p", "value": "v"}], "taskTemplate": {
+                    "params": [{"name": "p"}],
+                    "steps": [{"name": "s", "image": "i", "script": "x", "results": [{"name": "r"}]}],
+                }},
+            ],
+            "globalParams": {"env": [{"name": "A", "value": "b"}]},
+        }));
+        let begun = spec.digests.iter().map(|d| d.begun.as_str());
+        let all: Vec<_> = begun.chain([spec.params_digest.as_str()]).collect();
+        assert_eq!(
+            all,
+            [
+                "8aa8584f4a229466",
+                "1515e8e4b603df0d",
+                "73ef24e94a264e9f",
+                "d00b95f5109b5a72"
+            ]
+        );
+    }
 }

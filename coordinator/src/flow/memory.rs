@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
+use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus, MAX_NODE_MESSAGE};
 use baton_flow::NodePhase;
 use baton_protocol::Timestamp;
 
@@ -55,12 +55,17 @@ impl Memory {
     pub fn note(&mut self, is_warning: bool, reason: &str, message: &str) {
         let key = format!("{reason}: {message}");
         if self.noted.len() < MAX_NOTES && self.noted.insert(key) && self.notes.len() < MAX_NOTES {
-            self.notes.push(Note {
-                is_warning,
-                reason: reason.to_owned(),
-                message: message.to_owned(),
-            });
+            self.tell(is_warning, reason, message);
         }
+    }
+
+    /// Has an event written that comes once in a run, however many were written before.
+    fn tell(&mut self, is_warning: bool, reason: &str, message: &str) {
+        self.notes.push(Note {
+            is_warning,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        });
     }
 
     /// The status was written: what is news in it becomes events.
@@ -71,7 +76,7 @@ impl Memory {
         if self.durable.run != old.run && old.run > 0 {
             self.noted.clear();
             let message = format!("run {} begins", self.durable.run);
-            self.note(false, "RunsAgain", &message);
+            self.tell(false, "RunsAgain", &message);
         }
         let was = |node: &FlowNodeStatus| old.node(&node.name).map(|n| n.state);
         let failed: Vec<_> = self
@@ -87,7 +92,7 @@ impl Memory {
         let (phase, message) = (self.durable.phase, self.durable.message.clone());
         if phase.is_over() && !(old.phase.is_over() && old.run == self.durable.run) {
             let is_warning = phase == JobFlowPhase::Failed;
-            self.note(is_warning, &format!("{phase:?}"), &message);
+            self.tell(is_warning, &format!("{phase:?}"), &message);
         }
     }
 
@@ -104,12 +109,17 @@ impl Memory {
     /// The API server will never take a child.
     pub fn refuse(&mut self, key: ChildKey, message: &str) {
         self.troubles.remove(&key);
-        self.refused.insert(key, cut(message, MAX_ERROR));
+        self.refused.insert(key, cut(message, MAX_NODE_MESSAGE));
     }
 
     /// A call about the flow itself failed.
     pub fn failed_write(&mut self, message: &str, now: Timestamp) {
         let message = cut(message, MAX_ERROR);
+        // Where it is too large, say: nobody would know why nothing goes on.
+        if self.write_trouble.is_some() {
+            let message = format!("the status cannot be written: {message}");
+            self.note(true, "WriteFailed", &message);
+        }
         self.write_trouble.add("WriteFailed", message, now);
     }
 }

@@ -1,11 +1,16 @@
 //! The parts of a flow's status that are for people: words, sentences, counts and conditions.
 
-use baton_api::flow_status::{JobFlowPhase, JobFlowStatus};
+use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus, MAX_NODE_MESSAGE};
 use baton_flow::{FlowPhase, NodePhase};
 use baton_protocol::Timestamp;
 
 use super::memory::Memory;
 use crate::conditions::set;
+use crate::text::cut;
+
+/// Most bytes of the messages of all nodes and their Jobs, as they are written: the whole status has to
+/// fit into an object.
+const MAX_MESSAGES_BYTES: usize = 128 << 10;
 
 /// Makes the status say what it holds.
 ///
@@ -22,7 +27,7 @@ pub(super) fn present(
         match (node.state, memory.waiting.get(&node.name)) {
             (NodePhase::Waiting | NodePhase::Running, Some((reason, message))) => {
                 node.reason.clone_from(reason);
-                node.message.clone_from(message);
+                node.message = cut(message, MAX_NODE_MESSAGE);
             }
             (NodePhase::Waiting, None) => {
                 node.reason.clear();
@@ -32,8 +37,31 @@ pub(super) fn present(
             _ => {}
         }
     }
+    shorten(&mut status.nodes);
     status.describe(phase, suspended);
     conditions(memory, generation, now);
+}
+
+/// Leaves out the messages for which there is no room; the words that they explain stay.
+fn shorten(nodes: &mut [FlowNodeStatus]) {
+    let written = |text: &str| -> usize {
+        let one = |c: char| match c {
+            '"' | '\\' => 2,
+            c if c.is_control() => 6,
+            c => c.len_utf8(),
+        };
+        text.chars().map(one).sum()
+    };
+    let mut room = MAX_MESSAGES_BYTES;
+    for node in nodes {
+        let jobs = node.jobs.iter_mut().map(|job| &mut job.message);
+        for text in std::iter::once(&mut node.message).chain(jobs) {
+            match room.checked_sub(written(text)) {
+                Some(left) => room = left,
+                None => text.clear(),
+            }
+        }
+    }
 }
 
 fn conditions(memory: &mut Memory, generation: Option<i64>, now: Timestamp) {

@@ -141,6 +141,9 @@ pub struct CauseStatus {
 pub struct FlowNodeStatus {
     /// Its name.
     pub name: String,
+    /// It is one of `finally`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub finally: bool,
     /// `Waiting`, `Running`, `Succeeded`, `Failed`, `Skipped` or `Cancelled`.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub state: NodePhase,

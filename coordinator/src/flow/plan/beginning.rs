@@ -1,9 +1,10 @@
 //! What becomes of nodes whose turn has come.
 
-use baton_api::flow_status::MAX_FLOW_JOBS;
+use baton_api::flow_status::{MAX_FLOW_JOBS, MAX_NODE_MESSAGE};
 use baton_flow::{Begin, InstanceId, State};
 
 use crate::flow::make::{Maker, Why};
+use crate::text::cut;
 
 /// Decides what becomes of nodes whose turn has come.
 pub(super) struct Starter<'a> {
@@ -22,6 +23,13 @@ impl<'a> Starter<'a> {
     }
 
     pub(super) fn begin(&mut self, state: &State, place: usize) -> Begin {
+        match self.decide(state, place) {
+            Begin::Fail(why) => Begin::Fail(cut(&why, MAX_NODE_MESSAGE)),
+            other => other,
+        }
+    }
+
+    fn decide(&mut self, state: &State, place: usize) -> Begin {
         let Some(node) = self.maker.flow.spec.node(place) else {
             return Begin::Fail("there is no such flow".to_owned());
         };
@@ -48,7 +56,7 @@ impl<'a> Starter<'a> {
                 Begin::Run(count)
             }
             Err(Why::Waits(reason, message)) => {
-                let why = (reason.to_owned(), message);
+                let why = (reason.to_owned(), cut(&message, MAX_NODE_MESSAGE));
                 self.waiting.push((node.name.clone(), why));
                 Begin::Wait
             }

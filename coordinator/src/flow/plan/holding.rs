@@ -1,5 +1,6 @@
 //! A flow whose spec cannot be taken.
 
+use baton_api::flow_status::FlowNodeStatus;
 use baton_flow::{
     Action, Begin, Graph, InstanceId, Node, Rules, Seen as End, State, actions, fold,
 };
@@ -12,7 +13,7 @@ use crate::flow::present::{accepted, present};
 
 /// A change that is refused: what runs goes on, nothing is let go, until the spec is one that can be
 /// taken. What succeeds meanwhile is recorded; what a failure means, the spec has to say. It can still be
-/// cancelled.
+/// cancelled, or go on to stop; `finally` nodes run on, and those that wait are none that it lets go.
 pub(super) fn hold(
     memory: &mut Memory,
     seen: &Seen<'_>,
@@ -30,11 +31,12 @@ pub(super) fn hold(
     results::take(memory, seen);
     let cancelled = seen.flow.cancel;
     // The nodes that are known, with nothing between them.
-    let node = |name: &str| Node {
-        name: name.to_owned(),
+    let node = |node: &FlowNodeStatus| Node {
+        name: node.name.clone(),
+        finally: node.finally,
         ..Node::default()
     };
-    let nodes = memory.status.nodes.iter().map(|n| node(&n.name)).collect();
+    let nodes = memory.status.nodes.iter().map(node).collect();
     let Ok(graph) = Graph::new(nodes) else {
         return;
     };
@@ -55,10 +57,10 @@ pub(super) fn hold(
     };
     let state = memory.status.state(&graph);
     let look = |id, attempt| match super::look(memory, seen, (kind(id), name(id, attempt))) {
-        End::Failed(_) | End::Absent if !cancelled => End::Unknown,
+        End::Failed(_) | End::Absent if !cancelled || graph.is_finally(id.node) => End::Unknown,
         told => told,
     };
-    let mut begin = |_: &State, _| Begin::Skip;
+    let mut begin = |_: &State, _| Begin::Wait;
     let state = fold(&graph, &rules, &state, now, &look, &mut begin);
     memory.status.set_state(&graph, &state, &name);
     let generation = memory.status.observed_generation;

@@ -6,7 +6,6 @@ use baton_flow::{InstanceId, NodePhase, Seen as End};
 use baton_protocol::Timestamp;
 
 use super::{Memory, Seen};
-use crate::child::Note;
 use crate::flow::children::ChildKind;
 use crate::flow::make::child_kind;
 use crate::flow::object::FlowSpec;
@@ -21,6 +20,7 @@ pub(super) fn take(memory: &mut Memory, seen: &Seen<'_>) {
         let one = |r: &FlowResult| r.step.len() + r.name.len() + r.value.len();
         results.iter().map(one).sum()
     };
+    let mut left_out = Vec::new();
     let mut total: usize = status.nodes.iter().map(|n| size(&n.results)).sum();
     for node in &mut status.nodes {
         let [job] = node.jobs.as_slice() else {
@@ -38,19 +38,18 @@ pub(super) fn take(memory: &mut Memory, seen: &Seen<'_>) {
         if total - known + new > MAX_FLOW_RESULTS_BYTES {
             node.results.clear();
             total -= known;
-            let message = format!(
-                "results of flow {:?} are left out: those of all flows would be more than {MAX_FLOW_RESULTS_BYTES} bytes",
-                node.name
-            );
-            memory.notes.push(Note {
-                is_warning: true,
-                reason: "ResultsTooLong".to_owned(),
-                message,
-            });
+            left_out.push(node.name.clone());
         } else {
             total = total - known + new;
             node.results.clone_from(&child.results);
         }
+    }
+    for name in left_out {
+        let message = format!(
+            "results of flow {name:?} are left out: those of all flows would be more than {MAX_FLOW_RESULTS_BYTES} bytes"
+        );
+        // While the flow is held, a failed Task is looked at again and again.
+        memory.note(true, "ResultsTooLong", &message);
     }
 }
 

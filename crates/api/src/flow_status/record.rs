@@ -47,6 +47,7 @@ impl JobFlowStatus {
             .map(|(place, (node, state))| {
                 let mut status = known.remove(&node.name).unwrap_or_default();
                 status.name.clone_from(&node.name);
+                status.finally = node.finally;
                 status.set_state(place, state, stopped, name);
                 status
             })

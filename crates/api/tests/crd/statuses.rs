@@ -163,6 +163,7 @@ fn a_flows_status_with_every_field_is_kept() {
         params_digest: text(),
         nodes: vec![FlowNodeStatus {
             name: text(),
+            finally: true,
             state: NodePhase::Skipped,
             reason: text(),
             message: text(),

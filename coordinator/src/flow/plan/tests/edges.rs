@@ -61,3 +61,106 @@ fn finally_nodes_wait_while_a_change_is_refused_and_the_rest_stops() {
     assert_eq!(world.stored.phase, JobFlowPhase::Failed);
     assert_eq!(end(&world), NodePhase::Succeeded);
 }
+
+#[test]
+fn a_flow_that_is_over_runs_again_after_an_upgrade() {
+    let mut world = World::new(seed());
+    world.settle();
+    world.succeed("f-job1");
+    // Digests as a Baton wrote them whose types were others: what runs takes the new ones.
+    let age = |world: &mut World| {
+        for node in &mut world.stored.nodes {
+            node.digest = "older".into();
+        }
+        world.stored.params_digest = "older".into();
+        world.restart();
+        world.settle();
+    };
+    age(&mut world);
+    let mut more = seed();
+    more["flows"].as_array_mut().unwrap().push(node("new", &[]));
+    world.change(more.clone(), "");
+    assert_eq!(
+        world.condition("Accepted"),
+        ("True".into(), "Accepted".into())
+    );
+    for name in ["f-job2", "f-job4", "f-job5", "f-new"] {
+        world.succeed(name);
+    }
+    world.fail("f-job3");
+    assert_eq!(world.stored.phase, JobFlowPhase::Failed);
+    age(&mut world);
+    let generation = world.view.generation.unwrap();
+    world.view = flow(more, "again", generation);
+    world.settle();
+    assert_eq!(world.live(), ["f-job3-r2"]);
+}
+
+#[test]
+fn answers_and_mistakes_of_any_length_leave_a_status_that_fits() {
+    let names: Vec<_> = (0..500).map(|i| format!("n{i:0>60}")).collect();
+    let mut flows: Vec<_> = names.iter().map(|name| node(name, &[])).collect();
+    let mut list = node("list", &[]);
+    list["forEach"] = json!({"items": vec!["x"; 1000]});
+    flows.push(list);
+    let late = |i: usize| json!({"name": format!("late{i}"), "jobTemplateRef": "t"});
+    flows.extend((0..400).map(late));
+    let mut world = World::new(json!({ "flows": flows }));
+    let template = Template {
+        version: "t@1".to_owned(),
+        spec: Err("bad\n".repeat(5000)),
+    };
+    world.templates.insert("t".into(), template);
+    for _ in 0..10 {
+        world.now += 2;
+        for op in world.plan().ops {
+            match op {
+                Op::Create(key, _) => world.memory.refuse(key, &"\u{1}é\"".repeat(1000)),
+                op => world.apply(op),
+            }
+        }
+    }
+    let failed = |n: &&baton_api::flow_status::FlowNodeStatus| n.state == NodePhase::Failed;
+    assert_eq!(world.stored.nodes.iter().filter(failed).count(), 501);
+    assert!(!world.stored.nodes[0].message.is_empty());
+    assert_eq!(world.memory.status, world.stored, "it rests");
+    let bytes = serde_json::to_string(&world.stored).unwrap().len();
+    assert!(bytes < 1_000_000, "{bytes}");
+    // However much there was to tell, the end is told.
+    world.templates.clear();
+    let mut cancelled = json!({ "flows": flows, "cancel": true });
+    cancelled["suspend"] = json!(false);
+    world.change(cancelled, "");
+    for _ in 0..200 {
+        world.settle();
+    }
+    assert_eq!(world.notes.last().unwrap().reason, "Failed");
+}
+
+#[test]
+fn results_that_are_too_long_are_told_of_once() {
+    let mut world = World::new(json!({"flows": [{"name": "t", "taskTemplate": {
+        "steps": [{"name": "s", "image": "i", "command": ["c"], "results": [{"name": "r"}]}],
+    }}]}));
+    world.now += 1;
+    for op in world.plan().ops {
+        world.apply(op);
+    }
+    let task = json!({
+        "metadata": {"name": "f-t", "namespace": "ci", "uid": "t", "labels": {"baton.dev/flow": "t"},
+            "ownerReferences": [{"apiVersion": "baton.dev/v1alpha1", "kind": "JobFlow", "name": "f",
+                                 "uid": "u", "controller": true}]},
+        "status": {"phase": "Failed", "reason": "Error", "steps": [
+            {"name": "s", "results": [{"name": "r", "value": "x".repeat(300 << 10)}]}]},
+    });
+    let child = Child::of_task(&serde_json::from_value(task).unwrap()).unwrap();
+    world.children.insert(child.key(), Arc::new(child));
+    let mut other = json!({"flows": [node("t", &[])]});
+    other["cancel"] = json!(false);
+    world.change(other, "");
+    for _ in 0..5 {
+        world.settle();
+    }
+    let told = world.notes.iter().filter(|n| n.reason == "ResultsTooLong");
+    assert_eq!(told.count(), 1);
+}

@@ -10,11 +10,11 @@ use baton_pod::names::{ATTEMPT_ANNOTATION, INDEX_ANNOTATION, OWN_PREFIX};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
 use kube::api::{
     Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
 };
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -350,6 +350,15 @@ pub struct Note {
     pub reason: String,
     /// A sentence.
     pub message: String,
+}
+
+/// What writes Kubernetes Events in the name of a replica.
+pub fn recorder(client: &Client, replica: &str) -> Recorder {
+    let reporter = Reporter {
+        controller: MANAGER.to_owned(),
+        instance: Some(replica.to_owned()),
+    };
+    Recorder::new(client.clone(), reporter)
 }
 
 /// Writes a Kubernetes Event. Events are for people who look now: one that cannot be written is not

@@ -9,7 +9,8 @@
 //! conditions conditions of statuses
 //! trouble    calls that fail, and when they are tried again
 //! clock      times
-//! watching   watches of the API server as streams
+//! watching   watches of the API server as streams, and what their lists hold
+//! control    what all controllers have in common: their loop, and what it owns
 //! text       texts from outside, bounded
 //! queue      what a controller is to look at, and when
 //! inbox      agents' events on their way from the server to the controller
@@ -23,6 +24,7 @@ pub mod child;
 pub mod clock;
 pub mod conditions;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod flow;
 pub mod inbox;
@@ -36,4 +38,4 @@ pub mod server;
 pub mod task;
 pub mod text;
 pub mod trouble;
-pub mod watching;
+mod watching;

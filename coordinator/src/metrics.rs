@@ -10,14 +10,17 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+mod work;
+
+pub use work::{Phases, Work};
+
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A call of the API server.
-/// How Tasks stand.
+/// A controller's queue.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Phase {
-    phase: String,
+struct Queue {
+    kind: String,
 }
 
 /// Starts of a kind by a schedule, by what became of them.
@@ -38,36 +41,30 @@ struct Outcome {
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     api_calls: CountCalls,
-    tasks: Family<Phase, Gauge>,
-    flows: Family<Phase, Gauge>,
-    daemons: Family<Phase, Gauge>,
     batches: Family<Outcome, Counter>,
     events: Family<Outcome, Counter>,
     admissions: Family<Outcome, Counter>,
     callbacks: Family<Outcome, Counter>,
     schedule_starts: Family<Start, Counter>,
+    queues: Family<Queue, Gauge>,
+    /// Tasks, by phase.
+    pub tasks: Phases,
+    /// JobFlows, by phase.
+    pub flows: Phases,
+    /// DaemonJobs, by phase.
+    pub daemons: Phases,
+    /// Work on Tasks.
+    pub task_work: Work,
+    /// Work on JobFlows.
+    pub flow_work: Work,
+    /// Work on DaemonJobs.
+    pub daemon_work: Work,
+    /// Work on schedules.
+    pub schedule_work: Work,
     /// Whether this replica leads: 0 or 1.
     pub leader: Gauge,
-    /// Reconciliations of Tasks.
-    pub reconciles: Counter,
-    /// Time spent in reconciliations, in seconds: planning and applying.
-    pub reconcile_seconds: Histogram,
-    /// Writes of Tasks' statuses.
-    pub status_writes: Counter,
-    /// Reconciliations of JobFlows.
-    pub flow_reconciles: Counter,
-    /// Time of a reconciliation of a JobFlow, in seconds.
-    pub flow_reconcile_seconds: Histogram,
-    /// Writes of JobFlows' statuses.
-    pub flow_status_writes: Counter,
     /// Time from when the end of a JobFlow's Job or Task is seen until the next one is made, in seconds.
     pub flow_turn_seconds: Histogram,
-    /// Reconciliations of DaemonJobs.
-    pub daemon_reconciles: Counter,
-    /// Time of a reconciliation of a DaemonJob, in seconds.
-    pub daemon_reconcile_seconds: Histogram,
-    /// Writes of DaemonJobs' statuses.
-    pub daemon_status_writes: Counter,
     /// Events of callbacks that wait to be sent.
     pub callbacks_waiting: Gauge,
     /// Unix time at which the serving certificate ends, in seconds.
@@ -115,25 +112,21 @@ impl Metrics {
         let metrics = Metrics {
             registry: Arc::default(),
             api_calls: CountCalls::default(),
-            tasks: Family::default(),
-            flows: Family::default(),
-            daemons: Family::default(),
             batches: Family::default(),
             events: Family::default(),
             admissions: Family::default(),
             callbacks: Family::default(),
             schedule_starts: Family::default(),
+            queues: Family::default(),
+            tasks: Phases::default(),
+            flows: Phases::default(),
+            daemons: Phases::default(),
+            task_work: Work::default(),
+            flow_work: Work::default(),
+            daemon_work: Work::default(),
+            schedule_work: Work::default(),
             leader: Gauge::default(),
-            reconciles: Counter::default(),
-            reconcile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
-            status_writes: Counter::default(),
-            flow_reconciles: Counter::default(),
-            flow_reconcile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
-            flow_status_writes: Counter::default(),
             flow_turn_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 12)),
-            daemon_reconciles: Counter::default(),
-            daemon_reconcile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
-            daemon_status_writes: Counter::default(),
             callbacks_waiting: Gauge::default(),
             certificate_end: Gauge::default(),
         };
@@ -144,44 +137,25 @@ impl Metrics {
     fn register(&self) {
         let mut registry = Registry::with_prefix("baton_coordinator");
         self.api_calls.register(&mut registry);
-        registry.register("tasks", "Tasks, by phase", self.tasks.clone());
-        registry.register("flows", "JobFlows, by phase", self.flows.clone());
+        self.tasks.register(&mut registry, "tasks", "Tasks");
+        self.flows.register(&mut registry, "flows", "JobFlows");
+        self.daemons
+            .register(&mut registry, "daemon_jobs", "DaemonJobs");
+        self.task_work.register(&mut registry, "", "Tasks");
+        self.flow_work.register(&mut registry, "flow_", "JobFlows");
+        self.daemon_work
+            .register(&mut registry, "daemon_", "DaemonJobs");
+        self.schedule_work
+            .register(&mut registry, "schedule_", "schedules");
         registry.register(
-            "flow_reconciles",
-            "Reconciliations of JobFlows",
-            self.flow_reconciles.clone(),
-        );
-        registry.register(
-            "flow_reconcile_seconds",
-            "Time of a reconciliation of a JobFlow",
-            self.flow_reconcile_seconds.clone(),
-        );
-        registry.register(
-            "flow_status_writes",
-            "Writes of JobFlows' statuses",
-            self.flow_status_writes.clone(),
+            "queue_length",
+            "Objects that are to be looked at, by kind",
+            self.queues.clone(),
         );
         registry.register(
             "flow_turn_seconds",
             "Time from a seen end of a JobFlow's Job or Task until the next one is made",
             self.flow_turn_seconds.clone(),
-        );
-        let daemons = self.daemons.clone();
-        registry.register("daemon_jobs", "DaemonJobs, by phase", daemons);
-        registry.register(
-            "daemon_reconciles",
-            "Reconciliations of DaemonJobs",
-            self.daemon_reconciles.clone(),
-        );
-        registry.register(
-            "daemon_reconcile_seconds",
-            "Time of a reconciliation of a DaemonJob",
-            self.daemon_reconcile_seconds.clone(),
-        );
-        registry.register(
-            "daemon_status_writes",
-            "Writes of DaemonJobs' statuses",
-            self.daemon_status_writes.clone(),
         );
         registry.register(
             "intake_batches",
@@ -215,21 +189,6 @@ impl Metrics {
         );
         registry.register("leader", "Whether this replica leads", self.leader.clone());
         registry.register(
-            "reconciles",
-            "Reconciliations of Tasks",
-            self.reconciles.clone(),
-        );
-        registry.register(
-            "reconcile_seconds",
-            "Time of a reconciliation",
-            self.reconcile_seconds.clone(),
-        );
-        registry.register(
-            "status_writes",
-            "Writes of Tasks' statuses",
-            self.status_writes.clone(),
-        );
-        registry.register(
             "certificate_end_timestamp_seconds",
             "When the serving certificate ends",
             self.certificate_end.clone(),
@@ -237,25 +196,19 @@ impl Metrics {
         *self.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
     }
 
-    /// Sets how many Tasks stand in a phase.
-    pub fn set_tasks(&self, phase: &str, count: usize) {
-        let phase = phase.to_owned();
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.tasks.get_or_create(&Phase { phase }).set(count);
+    /// How many objects of a kind are to be looked at.
+    pub(crate) fn queue(&self, kind: impl Into<String>) -> Gauge {
+        let kind = kind.into();
+        self.queues.get_or_create_owned(&Queue { kind })
     }
 
-    /// Sets how many JobFlows stand in a phase.
-    pub fn set_flows(&self, phase: &str, count: usize) {
-        let phase = phase.to_owned();
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.flows.get_or_create(&Phase { phase }).set(count);
-    }
-
-    /// Sets how many DaemonJobs stand in a phase.
-    pub fn set_daemons(&self, phase: &str, count: usize) {
-        let phase = phase.to_owned();
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.daemons.get_or_create(&Phase { phase }).set(count);
+    /// Forgets what was counted of objects that are no longer looked after: another replica leads.
+    pub(crate) fn leads_no_more(&self) {
+        self.leader.set(0);
+        self.queues.clear();
+        for phases in [&self.tasks, &self.flows, &self.daemons] {
+            phases.clear();
+        }
     }
 
     /// Counts a batch of an agent.
@@ -328,25 +281,40 @@ impl Default for Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use baton_api::status::TaskPhase;
+
     use super::*;
 
     #[test]
     fn what_happened_is_told() {
         let metrics = Metrics::new();
-        metrics.set_tasks("Running", 3);
+        metrics.tasks.moved(None, Some(TaskPhase::Running));
+        metrics.queue("Task").inc();
+        metrics.flow_work.looked(Duration::from_millis(1));
         metrics.count_batch(BatchOutcome::Flooded);
         metrics.count_events(5, 1);
         metrics.count_callbacks(CallbackOutcome::Delivered, 2);
         metrics.leader.set(1);
         let text = metrics.text();
         for line in [
-            "baton_coordinator_tasks{phase=\"Running\"} 3",
+            "baton_coordinator_tasks{phase=\"Running\"} 1",
+            "baton_coordinator_queue_length{kind=\"Task\"} 1",
+            "baton_coordinator_flow_reconciles_total 1",
+            "baton_coordinator_schedule_status_writes_total 0",
             "baton_coordinator_intake_batches_total{outcome=\"flooded\"} 1",
             "baton_coordinator_intake_events_total{outcome=\"refused\"} 1",
             "baton_coordinator_callback_events_total{outcome=\"delivered\"} 2",
             "baton_coordinator_leader 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        metrics.leads_no_more();
+        let text = metrics.text();
+        assert!(text.contains("baton_coordinator_leader 0"));
+        for object in ["phase=", "kind="] {
+            assert!(!text.contains(object), "{object} is in\n{text}");
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::callbacks::guard::Guard;
 use crate::config::Config;
+use crate::control::Settings;
 use crate::inbox::{Batch, inbox};
 use crate::lease::{self, Candidate};
 use crate::metrics::Metrics;
@@ -239,7 +240,7 @@ impl Leader {
             }
             self.metrics.leader.set(1);
             let ended = self.term(leading.clone(), stop.clone()).await;
-            self.metrics.leader.set(0);
+            self.metrics.leads_no_more();
             self.inbox.send_replace(None);
             self.syncing.store(false, Ordering::Relaxed);
             ended?;
@@ -294,6 +295,10 @@ impl Leader {
             let _ = end_controller.send(true);
             Ok(())
         };
+        let settings = Settings {
+            namespaces: self.settings.namespaces.clone(),
+            replica: self.settings.replica.clone(),
+        };
         let wires = task::Wires {
             inbox: &mut inbox_rx,
             stories: stories_tx.clone(),
@@ -316,37 +321,19 @@ impl Leader {
             .context("running Tasks")
         };
         let daemons = async {
-            let settings = daemon::Settings {
-                namespaces: self.settings.namespaces.clone(),
-                replica: self.settings.replica.clone(),
-            };
             let (client, metrics) = (self.client.clone(), self.metrics.clone());
-            daemon::run(client, settings, metrics, until(daemons_end, true)).await;
+            daemon::run(client, &settings, metrics, until(daemons_end, true)).await;
             Ok(())
         };
         let flows = async {
-            let settings = flow::Settings {
-                namespaces: self.settings.namespaces.clone(),
-                replica: self.settings.replica.clone(),
-            };
             let (client, metrics) = (self.client.clone(), self.metrics.clone());
-            flow::run(
-                client,
-                settings,
-                flow_wires,
-                metrics,
-                until(flows_end, true),
-            )
-            .await
-            .context("running JobFlows")
+            let stop = until(flows_end, true);
+            let ended = flow::run(client, &settings, flow_wires, metrics, stop);
+            ended.await.context("running JobFlows")
         };
         let schedules = async {
-            let settings = schedule::Settings {
-                namespaces: self.settings.namespaces.clone(),
-                replica: self.settings.replica.clone(),
-            };
             let (client, metrics) = (self.client.clone(), self.metrics.clone());
-            schedule::run(client, settings, metrics, until(schedules_end, true)).await;
+            schedule::run(client, &settings, metrics, until(schedules_end, true)).await;
             Ok(())
         };
         let all =

@@ -1,13 +1,15 @@
 //! What a controller is to look at: now, or at a time.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::hash::Hash;
 
 use baton_protocol::Timestamp;
+use prometheus_client::metrics::gauge::Gauge;
 
 /// Objects by UID: each is in the queue once, however often it is asked for, and has one time at most.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// How many are to be looked at, for people.
+    waiting: Gauge,
     order: VecDeque<String>,
     queued: HashSet<String>,
     timers: BTreeSet<(Timestamp, String)>,
@@ -15,10 +17,19 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// One that nothing is in; it keeps its length in `waiting`.
+    pub(crate) fn new(waiting: Gauge) -> Queue {
+        Queue {
+            waiting,
+            ..Queue::default()
+        }
+    }
+
     /// It is to be looked at.
     pub(crate) fn push(&mut self, uid: &str) {
         if self.queued.insert(uid.to_owned()) {
             self.order.push_back(uid.to_owned());
+            self.waiting.inc();
         }
     }
 
@@ -31,6 +42,7 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<String> {
         let uid = self.order.pop_front()?;
         self.queued.remove(&uid);
+        self.waiting.dec();
         Some(uid)
     }
 
@@ -68,32 +80,6 @@ impl Queue {
     }
 }
 
-/// How many objects there are of each phase.
-#[derive(Debug)]
-pub(crate) struct Phases<P>(HashMap<P, usize>);
-
-impl<P> Default for Phases<P> {
-    fn default() -> Self {
-        Phases(HashMap::new())
-    }
-}
-
-impl<P: Copy + Eq + Hash> Phases<P> {
-    /// An object came, went, or is of another phase; `set` is told each number that changed by it.
-    pub(crate) fn moved(&mut self, from: Option<P>, to: Option<P>, mut set: impl FnMut(P, usize)) {
-        if from == to {
-            return;
-        }
-        for (phase, by) in [(from, -1), (to, 1)] {
-            if let Some(phase) = phase {
-                let count = self.0.entry(phase).or_default();
-                *count = count.saturating_add_signed(by);
-                set(phase, *count);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,12 +95,14 @@ mod tests {
 
     #[test]
     fn each_is_queued_once_in_the_order_it_came() {
-        let mut queue = Queue::default();
+        let waiting = Gauge::default();
+        let mut queue = Queue::new(waiting.clone());
         for uid in ["b", "a", "b"] {
             queue.push(uid);
         }
-        assert_eq!(queue.len(), 2);
+        assert_eq!((queue.len(), waiting.get()), (2, 2));
         assert_eq!(popped(&mut queue), ["b", "a"]);
+        assert_eq!(waiting.get(), 0);
         queue.push("b");
         assert_eq!(popped(&mut queue), ["b"]);
     }
@@ -134,20 +122,5 @@ mod tests {
         queue.tick(at(9));
         assert_eq!(popped(&mut queue), ["b", "a"]);
         assert_eq!(queue.due(), None);
-    }
-
-    #[test]
-    fn phases_are_counted_as_objects_move() {
-        let (mut phases, mut told) = (Phases::default(), Vec::new());
-        for (from, to) in [
-            (None, Some('p')),
-            (None, Some('p')),
-            (Some('p'), Some('r')),
-            (Some('r'), Some('r')),
-            (Some('r'), None),
-        ] {
-            phases.moved(from, to, |phase, count| told.push((phase, count)));
-        }
-        assert_eq!(told, [('p', 1), ('p', 2), ('p', 1), ('r', 1), ('r', 0)]);
     }
 }

@@ -8,9 +8,8 @@
 //! outcomes  calls begin, and what came of them
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use baton_api::daemon_status::DaemonJobStatus;
 use baton_api::flow_status::JobFlowPhase;
@@ -18,21 +17,19 @@ use baton_flow::daemon::{DaemonAction, JobSeen, Members};
 use baton_protocol::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
-use super::Settings;
 use super::calls::{Caller, Done, Op};
 use super::fit::member;
 use super::jobs::{JobKey, Jobs};
 use super::object::DaemonView;
 use super::plan::{Known, Next, plan};
-use super::watches::Scope;
+use super::watches::Watched;
+use crate::child::recorder;
 use crate::clock::{later, now};
+use crate::control::{Control, Settings, Shell};
 use crate::metrics::Metrics;
-use crate::queue::{Phases, Queue};
 use crate::trouble::Trouble;
+use crate::watching::Lists;
 
 /// Most calls of the API server at once.
 const MAX_CALLS: usize = 16;
@@ -89,136 +86,38 @@ enum Odd {
 
 /// Everything that the loop owns.
 pub(super) struct Controller {
+    shell: Shell<Watched, (CallOf, Done)>,
     metrics: Metrics,
     caller: Caller,
     daemons: HashMap<String, Entry>,
     jobs: Jobs,
     nodes: BTreeMap<String, Node>,
-    /// What lists hold that are under way.
-    lists: HashMap<Scope, BTreeSet<String>>,
-    unsynced: HashSet<Scope>,
-    queue: Queue,
-    phases: Phases<JobFlowPhase>,
-    permits: Arc<Semaphore>,
-    pub(super) calls: JoinSet<(CallOf, Done)>,
 }
 
 impl Controller {
     pub(super) fn new(
         client: Client,
-        settings: Settings,
+        settings: &Settings,
         metrics: Metrics,
-        scopes: Vec<Scope>,
+        lists: Lists<Watched>,
     ) -> Controller {
-        let reporter = Reporter {
-            controller: "baton-coordinator".to_owned(),
-            instance: Some(settings.replica),
-        };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let work = metrics.daemon_work.clone();
+        let recorder = recorder(&client, &settings.replica);
         Controller {
+            shell: Shell::new(lists, MAX_CALLS, work, metrics.queue("DaemonJob")),
             metrics,
             caller: Caller { client, recorder },
             daemons: HashMap::new(),
             jobs: Jobs::default(),
             nodes: BTreeMap::new(),
-            lists: HashMap::new(),
-            unsynced: scopes.into_iter().collect(),
-            queue: Queue::default(),
-            phases: Phases::default(),
-            permits: Arc::new(Semaphore::new(MAX_CALLS)),
-            calls: JoinSet::new(),
         }
-    }
-
-    /// When something is due without anything happening.
-    pub(super) fn due(&self) -> Option<Timestamp> {
-        self.queue.due()
-    }
-
-    /// Has everything looked at again whose time has come.
-    pub(super) fn tick(&mut self) {
-        self.queue.tick(now());
-    }
-
-    fn enqueue_all(&mut self) {
-        self.daemons.keys().for_each(|uid| self.queue.push(uid));
     }
 
     /// Nodes changed: that concerns those that are not over.
     fn nodes_changed(&mut self) {
         let open = self.daemons.iter();
         let open = open.filter(|(_, entry)| entry.durable.finished_at.is_none());
-        open.for_each(|(uid, _)| self.queue.push(uid));
-    }
-
-    /// Does what is to be done for every DaemonJob that something changed for.
-    pub(super) fn work(&mut self) {
-        if !self.unsynced.is_empty() {
-            return;
-        }
-        // What a look queues is looked at next time, so that other things have their turn.
-        for _ in 0..self.queue.len() {
-            let Some(uid) = self.queue.pop() else {
-                return;
-            };
-            let began = Instant::now();
-            self.reconcile(&uid);
-            self.metrics.daemon_reconciles.inc();
-            self.metrics
-                .daemon_reconcile_seconds
-                .observe(began.elapsed().as_secs_f64());
-        }
-    }
-
-    fn reconcile(&mut self, uid: &str) {
-        let now = now();
-        let Some(entry) = self.daemons.get(uid).filter(|e| !e.view.is_deleting()) else {
-            return;
-        };
-        // What is over has nothing more to do with nodes.
-        let is_over = entry.durable.finished_at.is_some();
-        let is_settled = is_over && entry.view.rerun == entry.durable.rerun;
-        let members = match &entry.view.spec {
-            Ok(spec) if !is_settled => self
-                .nodes
-                .iter()
-                .map(|(name, node)| (name.clone(), member(node, &spec.pod, &spec.excluded)))
-                .collect(),
-            _ => Members::new(),
-        };
-        let next = plan(&Known {
-            view: &entry.view,
-            durable: &entry.durable,
-            members: &members,
-            seen: &|node, attempt| seen(&self.jobs, uid, entry, node, attempt, now),
-            trouble: entry.complaint(),
-            now,
-        });
-        let mut wakes: Vec<_> = next.wake.into_iter().collect();
-        if let Some(op) = self.write(uid, &next, now, &mut wakes) {
-            self.start(uid, op);
-        }
-        for action in &next.actions {
-            if let Some(op) = self.op(uid, action, now, &mut wakes) {
-                self.start(uid, op);
-            }
-        }
-        let Some(entry) = self.daemons.get_mut(uid) else {
-            return;
-        };
-        let all = entry.odd.values().filter_map(|odd| match odd {
-            Odd::Taken(trouble) => trouble.wait(now),
-            _ => None,
-        });
-        wakes.extend(all);
-        self.queue.wake_at(uid, wakes.into_iter().min());
-    }
-
-    /// Counts one of a phase less, and one of another more.
-    fn count(&mut self, from: Option<JobFlowPhase>, to: Option<JobFlowPhase>) {
-        self.phases.moved(from, to, |phase, count| {
-            self.metrics.set_daemons(&format!("{phase:?}"), count);
-        });
+        open.for_each(|(uid, _)| self.shell.queue.push(uid));
     }
 
     /// The write that is to be made now.
@@ -296,6 +195,66 @@ impl Controller {
                 .map(|job| Op::Delete(job.clone())),
             DaemonAction::WakeAt(_) => None,
         }
+    }
+}
+
+impl Control for Controller {
+    type Called = (CallOf, Done);
+
+    fn shell(&mut self) -> &mut Shell<Watched, (CallOf, Done)> {
+        &mut self.shell
+    }
+
+    fn uids(&self) -> Vec<String> {
+        self.daemons.keys().cloned().collect()
+    }
+
+    fn reconcile(&mut self, uid: &str) {
+        let now = now();
+        let Some(entry) = self.daemons.get(uid).filter(|e| !e.view.is_deleting()) else {
+            return;
+        };
+        // What is over has nothing more to do with nodes.
+        let is_over = entry.durable.finished_at.is_some();
+        let is_settled = is_over && entry.view.rerun == entry.durable.rerun;
+        let members = match &entry.view.spec {
+            Ok(spec) if !is_settled => self
+                .nodes
+                .iter()
+                .map(|(name, node)| (name.clone(), member(node, &spec.pod, &spec.excluded)))
+                .collect(),
+            _ => Members::new(),
+        };
+        let next = plan(&Known {
+            view: &entry.view,
+            durable: &entry.durable,
+            members: &members,
+            seen: &|node, attempt| seen(&self.jobs, uid, entry, node, attempt, now),
+            trouble: entry.complaint(),
+            now,
+        });
+        let mut wakes: Vec<_> = next.wake.into_iter().collect();
+        if let Some(op) = self.write(uid, &next, now, &mut wakes) {
+            self.start(uid, op);
+        }
+        for action in &next.actions {
+            if let Some(op) = self.op(uid, action, now, &mut wakes) {
+                self.start(uid, op);
+            }
+        }
+        let Some(entry) = self.daemons.get_mut(uid) else {
+            return;
+        };
+        let all = entry.odd.values().filter_map(|odd| match odd {
+            Odd::Taken(trouble) => trouble.wait(now),
+            _ => None,
+        });
+        wakes.extend(all);
+        self.shell.queue.wake_at(uid, wakes.into_iter().min());
+    }
+
+    fn called(&mut self, (of, done): (CallOf, Done)) {
+        self.done(of, done);
     }
 }
 

@@ -23,29 +23,13 @@ mod present;
 mod watches;
 
 use std::future::Future;
-use std::time::Duration;
 
-use futures::StreamExt;
 use kube::Client;
-use tokio::task::JoinError;
 
-use calls::Done;
-use controller::{CallOf, Controller};
+use controller::Controller;
 
-use crate::clock::now;
+use crate::control::{Control, Settings};
 use crate::metrics::Metrics;
-
-/// How long calls that are under way at the end are waited for.
-const DRAIN: Duration = Duration::from_secs(3);
-
-/// What the controller is told at its start.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The namespaces whose DaemonJobs are run; all where there is none.
-    pub namespaces: Vec<String>,
-    /// The name of this replica, for the Kubernetes Events that it writes.
-    pub replica: String,
-}
 
 /// Runs DaemonJobs until `stop` resolves: to be called by the replica that leads alone, and to be
 /// stopped before another may lead. Calls that are under way then are waited for, for a few seconds.
@@ -53,32 +37,19 @@ pub struct Settings {
 /// What the API server refuses is tried again, and said in the DaemonJob's status.
 pub async fn run(
     client: Client,
-    settings: Settings,
+    settings: &Settings,
     metrics: Metrics,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let (scopes, mut changes) = watches::watch(&client, &settings.namespaces);
-    let mut controller = Controller::new(client, settings, metrics, scopes);
+    let (lists, mut changes) = watches::watch(&client, &settings.namespaces).begin();
+    let mut controller = Controller::new(client, settings, metrics, lists);
     let mut stop = std::pin::pin!(stop);
     loop {
         controller.work();
-        let due = controller.due().map(|at| at.since(now()));
         tokio::select! {
             () = &mut stop => break,
-            Some((scope, change)) = changes.next() => controller.change(scope, change),
-            Some(called) = controller.calls.join_next() => finished(&mut controller, called),
-            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => controller.tick(),
+            () = controller.turn(&mut changes) => {}
         }
     }
-    let drain = async { while controller.calls.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drain).await.is_err() {
-        tracing::warn!("calls of the API server were under way at the end, and were given up");
-    }
-}
-
-fn finished(controller: &mut Controller, called: Result<(CallOf, Done), JoinError>) {
-    match called {
-        Ok((of, done)) => controller.done(of, done),
-        Err(e) => tracing::error!(error = %e, "a call of the API server broke off"),
-    }
+    controller.drain().await;
 }

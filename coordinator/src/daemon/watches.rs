@@ -1,7 +1,6 @@
 //! What the controller watches, as one stream.
 
 use baton_pod::names::DAEMON_LABEL;
-use futures::stream::SelectAll;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,16 +10,10 @@ use kube::runtime::watcher::Config;
 
 use super::jobs::JobView;
 use super::object::DaemonObject;
-use crate::watching::{Changes, api, changes, spaces};
+use crate::watching::{Watches, api, spaces};
 
-/// One watch: a kind, and the namespace it is limited to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Scope {
-    pub(super) kind: Watched,
-    pub(super) namespace: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The kinds that are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Watched {
     DaemonJobs,
     Jobs,
@@ -37,46 +30,26 @@ pub(super) enum Thing {
 }
 
 /// Watches DaemonJobs and their Jobs in the given namespaces (all where there is none), and the nodes.
-/// Gives the watches, and their stream; it never ends.
-pub(super) fn watch(
-    client: &Client,
-    namespaces: &[String],
-) -> (Vec<Scope>, SelectAll<Changes<Scope, Thing>>) {
-    let mut scopes = Vec::new();
-    let mut all = SelectAll::new();
+pub(super) fn watch(client: &Client, namespaces: &[String]) -> Watches<Watched, Thing> {
+    let mut all = Watches::none();
     for namespace in spaces(namespaces) {
-        let scope = |kind| Scope {
-            kind,
-            namespace: namespace.clone(),
-        };
-        let daemons: Api<DaemonObject> = api(client, namespace.as_deref());
-        let jobs: Api<Job> = api(client, namespace.as_deref());
-        let (of_daemons, of_jobs) = (scope(Watched::DaemonJobs), scope(Watched::Jobs));
+        let space = namespace.as_deref();
         let daemon = |object| Thing::Daemon(Box::new(object));
-        let job = |job: Job| Thing::Job(JobView::read(&job).map(Box::new));
-        all.push(changes(
+        let daemons = api(client, space);
+        all.add(
+            (Watched::DaemonJobs, space),
             daemons,
             Config::default(),
-            of_daemons.clone(),
             daemon,
-        ));
-        all.push(changes(
-            jobs,
-            Config::default().labels(DAEMON_LABEL),
-            of_jobs.clone(),
-            job,
-        ));
-        scopes.extend([of_daemons, of_jobs]);
+        );
+        let job = |job: Job| Thing::Job(JobView::read(&job).map(Box::new));
+        let ours = Config::default().labels(DAEMON_LABEL);
+        all.add((Watched::Jobs, space), api(client, space), ours, job);
     }
-    let of_nodes = Scope {
-        kind: Watched::Nodes,
-        namespace: None,
-    };
-    let nodes: Api<Node> = Api::all(client.clone());
     let node = |node| Thing::Node(Box::new(trimmed(node)));
-    all.push(changes(nodes, Config::default(), of_nodes.clone(), node));
-    scopes.push(of_nodes);
-    (scopes, all)
+    let nodes = Api::all(client.clone());
+    all.add((Watched::Nodes, None), nodes, Config::default(), node);
+    all
 }
 
 /// A node with what decides whether it counts alone: it changes with that, not with each heartbeat.

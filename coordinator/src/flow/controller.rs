@@ -9,28 +9,26 @@
 //! telling   callbacks are told, and tell how far they came
 //! ```
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_protocol::Timestamp;
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
 
-use super::Settings;
 use super::calls::{Caller, Done, What};
 use super::children::{Children, OfFlow};
 use super::memory::Memory;
 use super::object::{FlowView, Template};
 use super::plan::{Busy, Seen, plan};
-use super::watches::Scope;
+use super::watches::Kind;
 use crate::callbacks::Story;
+use crate::child::recorder;
 use crate::clock::{later, now};
+use crate::control::{Control, Settings, Shell};
 use crate::metrics::Metrics;
-use crate::queue::{Phases, Queue};
+use crate::watching::Lists;
 
 /// Most calls of the API server at once.
 const MAX_CALLS: usize = 32;
@@ -59,23 +57,20 @@ struct Entry {
     untold: bool,
 }
 
+/// What came of a call about the flow of this UID.
+type Called = (String, What, Done);
+
 /// Everything that the loop owns.
 pub(super) struct Controller {
+    shell: Shell<Kind, Called>,
     caller: Caller,
     metrics: Metrics,
     flows: HashMap<String, Entry>,
     children: Children,
     /// By namespace and name.
     templates: HashMap<(String, String), Template>,
-    /// What lists hold that are under way.
-    lists: HashMap<Scope, BTreeSet<String>>,
-    unsynced: HashSet<Scope>,
-    queue: Queue,
-    phases: Phases<JobFlowPhase>,
-    permits: Arc<Semaphore>,
     event_permits: Arc<Semaphore>,
     stories: mpsc::Sender<Story>,
-    pub(super) calls: JoinSet<(String, What, Done)>,
 }
 
 impl Controller {
@@ -83,63 +78,44 @@ impl Controller {
         client: Client,
         settings: &Settings,
         metrics: Metrics,
-        scopes: Vec<Scope>,
+        lists: Lists<Kind>,
         stories: mpsc::Sender<Story>,
     ) -> Controller {
-        let reporter = Reporter {
-            controller: "baton-coordinator".to_owned(),
-            instance: Some(settings.replica.clone()),
-        };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let work = metrics.flow_work.clone();
+        let recorder = recorder(&client, &settings.replica);
         Controller {
+            shell: Shell::new(lists, MAX_CALLS, work, metrics.queue("JobFlow")),
             caller: Caller { client, recorder },
             metrics,
             flows: HashMap::new(),
             children: Children::default(),
             templates: HashMap::new(),
-            lists: HashMap::new(),
-            unsynced: scopes.into_iter().collect(),
-            queue: Queue::default(),
-            phases: Phases::default(),
-            permits: Arc::new(Semaphore::new(MAX_CALLS)),
             event_permits: Arc::new(Semaphore::new(MAX_EVENTS)),
             stories,
-            calls: JoinSet::new(),
         }
     }
 
-    /// Whether everything has been read once.
-    fn is_synced(&self) -> bool {
-        self.unsynced.is_empty()
-    }
-
-    /// When something is due without anything happening.
-    pub(super) fn due(&self) -> Option<Timestamp> {
-        self.queue.due()
-    }
-
-    /// Has everything looked at again whose time has come.
-    pub(super) fn tick(&mut self) {
-        self.queue.tick(now());
-    }
-
-    /// Does what is to be done for every flow that something changed for.
-    pub(super) fn work(&mut self) {
-        if !self.is_synced() {
+    /// Keeps the number of flows by phase.
+    fn count(&mut self, uid: &str) {
+        let entry = self.flows.get_mut(uid);
+        let Some(entry) = entry.filter(|e| !e.view.is_scheduled) else {
             return;
-        }
-        // What a look at a flow queues is looked at next time, so that other things have their turn.
-        for _ in 0..self.queue.len() {
-            let Some(uid) = self.queue.pop() else {
-                return;
-            };
-            let began = Instant::now();
-            self.reconcile(&uid);
-            self.metrics.flow_reconciles.inc();
-            self.metrics
-                .flow_reconcile_seconds
-                .observe(began.elapsed().as_secs_f64());
-        }
+        };
+        let new = Some(entry.memory.status.phase);
+        let old = std::mem::replace(&mut entry.phase, new);
+        self.metrics.flows.moved(old, new);
+    }
+}
+
+impl Control for Controller {
+    type Called = Called;
+
+    fn shell(&mut self) -> &mut Shell<Kind, Called> {
+        &mut self.shell
+    }
+
+    fn uids(&self) -> Vec<String> {
+        self.flows.keys().cloned().collect()
     }
 
     fn reconcile(&mut self, uid: &str) {
@@ -162,12 +138,12 @@ impl Controller {
             children: self.children.of(uid).unwrap_or(&none),
             template: &template,
             busy: &entry.busy,
-            is_crowded: self.permits.available_permits() == 0,
+            is_crowded: self.shell.is_crowded(),
         };
         let next = plan(&mut entry.memory, &seen, now());
         let again = entry.untold.then(|| later(now(), AGAIN));
         let wake = next.wake.into_iter().chain(again).min();
-        self.queue.wake_at(uid, wake);
+        self.shell.queue.wake_at(uid, wake);
         self.count(uid);
         for op in next.ops {
             self.start(uid, op);
@@ -179,20 +155,7 @@ impl Controller {
         }
     }
 
-    /// Keeps the number of flows by phase.
-    fn count(&mut self, uid: &str) {
-        let entry = self.flows.get_mut(uid);
-        let Some(entry) = entry.filter(|e| !e.view.is_scheduled) else {
-            return;
-        };
-        let new = Some(entry.memory.status.phase);
-        let old = std::mem::replace(&mut entry.phase, new);
-        self.moved(old, new);
-    }
-
-    fn moved(&mut self, from: Option<JobFlowPhase>, to: Option<JobFlowPhase>) {
-        self.phases.moved(from, to, |phase, count| {
-            self.metrics.set_flows(&format!("{phase:?}"), count);
-        });
+    fn called(&mut self, (uid, what, done): Called) {
+        self.done(&uid, &what, done);
     }
 }

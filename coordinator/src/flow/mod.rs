@@ -29,31 +29,15 @@ mod present;
 mod watches;
 
 use std::future::Future;
-use std::time::Duration;
 
-use futures::StreamExt;
 use kube::Client;
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
 
-use calls::{Done, What};
 use controller::Controller;
 
 use crate::callbacks::{Progress, Story};
-use crate::clock::now;
+use crate::control::{Control, Settings};
 use crate::metrics::Metrics;
-
-/// How long calls that are under way at the end are waited for.
-const DRAIN: Duration = Duration::from_secs(3);
-
-/// What the controller is told at its start.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The namespaces whose flows are run; all where there is none.
-    pub namespaces: Vec<String>,
-    /// The name of this replica, for the Kubernetes Events that it writes.
-    pub replica: String,
-}
 
 /// The ends of the channels that the controller works between.
 #[derive(Debug)]
@@ -76,44 +60,27 @@ pub struct Closed;
 /// Only where a channel was closed.
 pub async fn run(
     client: Client,
-    settings: Settings,
+    settings: &Settings,
     wires: Wires<'_>,
     metrics: Metrics,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Closed> {
     let Wires { stories, progress } = wires;
-    let (scopes, mut changes) = watches::watch(&client, &settings.namespaces);
-    let mut controller = Controller::new(client, &settings, metrics, scopes, stories);
+    let (lists, mut changes) = watches::watch(&client, &settings.namespaces).begin();
+    let mut controller = Controller::new(client, settings, metrics, lists, stories);
     let mut stop = std::pin::pin!(stop);
     let ended = loop {
         controller.work();
-        let due = controller.due().map(|at| at.since(now()));
         tokio::select! {
             () = &mut stop => break Ok(()),
-            Some((scope, change)) = changes.next() => controller.change(scope, change),
-            Some(called) = controller.calls.join_next() => finished(&mut controller, called),
+            () = controller.turn(&mut changes) => {}
             told = progress.recv() => match told {
                 Some(told) => controller.progress(told),
                 None => break Err(Closed),
             },
-            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => controller.tick(),
         }
     };
     controller.last_words();
-    let drain = async {
-        while let Some(called) = controller.calls.join_next().await {
-            finished(&mut controller, called);
-        }
-    };
-    if tokio::time::timeout(DRAIN, drain).await.is_err() {
-        tracing::warn!("calls of the API server were under way at the end, and were given up");
-    }
+    controller.drain().await;
     ended
-}
-
-fn finished(controller: &mut Controller, called: Result<(String, What, Done), JoinError>) {
-    match called {
-        Ok((uid, what, done)) => controller.done(&uid, &what, done),
-        Err(e) => tracing::error!(error = %e, "a call of the API server broke off"),
-    }
 }

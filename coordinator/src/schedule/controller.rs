@@ -2,32 +2,31 @@
 //!
 //! One task owns everything; calls run beside it, one at a time for each template.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
 use baton_protocol::Timestamp;
 use baton_schedule::RunState;
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
-use tokio::sync::Semaphore;
-use tokio::task::{JoinError, JoinSet};
 
-use super::calls::{Caller, Done, Target};
+use super::calls::{Caller, Done, Op, Target};
 use super::entry::Entry;
-use super::object::{Run, Scope, Template, Thing};
-use crate::child::{Kind, is_older};
+use super::object::{Run, Template, Thing};
+use crate::child::{Kind, is_older, recorder};
 use crate::clock::now;
+use crate::control::{Control, Known, Settings, Shell};
 use crate::metrics::{Metrics, StartOutcome};
-use crate::queue::Queue;
-use crate::watching::Change;
+use crate::watching::{Lists, Scope};
 
 /// Most calls of the API server at once.
 const MAX_CALLS: usize = 16;
+/// How often the clock is looked at, also where nothing is due for long: it may be set.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Everything that the loop owns.
 pub(super) struct Controller<K> {
+    shell: Shell<(), (String, Done)>,
     caller: Caller,
     metrics: Metrics,
     /// By UID.
@@ -36,96 +35,30 @@ pub(super) struct Controller<K> {
     runs: HashMap<String, BTreeMap<String, Run>>,
     /// The template and name of each run, by its UID.
     owners: HashMap<String, (String, String)>,
-    /// What lists hold that are under way.
-    lists: HashMap<Scope, HashSet<String>>,
-    unsynced: HashSet<Scope>,
-    queue: Queue,
     /// When the clock was looked at last.
     looked: Timestamp,
-    permits: Arc<Semaphore>,
-    pub(super) calls: JoinSet<(String, Done)>,
     kind: PhantomData<K>,
 }
 
 impl<K: Kind> Controller<K> {
     pub(super) fn new(
         client: Client,
-        replica: &str,
+        settings: &Settings,
         metrics: Metrics,
-        scopes: Vec<Scope>,
+        lists: Lists<()>,
     ) -> Controller<K> {
-        let reporter = Reporter {
-            controller: "baton-coordinator".to_owned(),
-            instance: Some(replica.to_owned()),
-        };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let work = metrics.schedule_work.clone();
+        let waiting = metrics.queue(format!("{}Schedule", K::KIND));
+        let recorder = recorder(&client, &settings.replica);
         Controller {
+            shell: Shell::new(lists, MAX_CALLS, work, waiting),
             caller: Caller { client, recorder },
             metrics,
             templates: HashMap::new(),
             runs: HashMap::new(),
             owners: HashMap::new(),
-            lists: HashMap::new(),
-            unsynced: scopes.into_iter().collect(),
-            queue: Queue::default(),
             looked: now(),
-            permits: Arc::new(Semaphore::new(MAX_CALLS)),
-            calls: JoinSet::new(),
             kind: PhantomData,
-        }
-    }
-
-    /// How long nothing is due.
-    pub(super) fn due(&self) -> Option<Duration> {
-        self.queue.due().map(|at| at.since(now()))
-    }
-
-    /// Has everything looked at again whose time has come; all of it where the clock was set back.
-    pub(super) fn tick(&mut self) {
-        let now = now();
-        if now < self.looked {
-            tracing::warn!("the clock was set back; schedules are looked at again");
-            self.templates.keys().for_each(|uid| self.queue.push(uid));
-        }
-        self.looked = now;
-        self.queue.tick(now);
-    }
-
-    /// Takes what a watch tells.
-    pub(super) fn change(&mut self, scope: &Scope, change: Change<Thing>) {
-        match change {
-            Change::Put(thing) => {
-                if let Some(list) = self.lists.get_mut(scope) {
-                    list.insert(thing.uid().to_owned());
-                }
-                self.put(thing);
-            }
-            Change::Gone(thing) => {
-                if let Thing::Run(run) = &thing
-                    && let Some(entry) = self.templates.get_mut(&run.template)
-                {
-                    entry.lost(&run.uid);
-                }
-                self.gone(thing.uid());
-            }
-            Change::ListBegins => {
-                self.lists.insert(scope.clone(), HashSet::new());
-            }
-            Change::ListEnds => {
-                let list = self.lists.remove(scope).unwrap_or_default();
-                self.keep(scope, &list);
-                if self.unsynced.remove(scope) {
-                    self.templates.keys().for_each(|uid| self.queue.push(uid));
-                }
-            }
-        }
-    }
-
-    fn put(&mut self, thing: Thing) {
-        match thing {
-            Thing::Template(template) => self.put_template(*template),
-            Thing::Run(run) => self.put_run(run),
-            Thing::Other(uid) => self.gone(&uid),
         }
     }
 
@@ -142,7 +75,7 @@ impl<K: Kind> Controller<K> {
                 self.templates.insert(uid.clone(), Entry::new(template));
             }
         }
-        self.queue.push(&uid);
+        self.shell.queue.push(&uid);
     }
 
     fn put_run(&mut self, run: Run) {
@@ -163,13 +96,13 @@ impl<K: Kind> Controller<K> {
         self.owners
             .insert(run.uid.clone(), (template.clone(), name.clone()));
         runs.insert(name, run);
-        self.queue.push(&template);
+        self.shell.queue.push(&template);
     }
 
     /// Forgets what is gone, whatever it was.
-    fn gone(&mut self, uid: &str) {
+    fn forget(&mut self, uid: &str) {
         if self.templates.remove(uid).is_some() {
-            self.queue.wake_at(uid, None);
+            self.shell.queue.wake_at(uid, None);
         }
         let Some((template, name)) = self.owners.remove(uid) else {
             return;
@@ -182,12 +115,44 @@ impl<K: Kind> Controller<K> {
                 self.runs.remove(&template);
             }
         }
-        self.queue.push(&template);
+        self.shell.queue.push(&template);
     }
 
-    /// What a new list does not have is gone.
-    fn keep(&mut self, scope: &Scope, list: &HashSet<String>) {
-        let here = |namespace: &str| scope.as_deref().is_none_or(|n| n == namespace);
+    /// A run was told to go: the watch tells when it is gone.
+    fn going(&mut self, template: &str, target: &Target) {
+        let runs = self.runs.get_mut(template);
+        let run = runs.and_then(|runs| runs.get_mut(&target.name));
+        if let Some(run) = run.filter(|run| run.uid == target.uid) {
+            run.run.is_going = true;
+        }
+    }
+}
+
+impl<K: Kind> Known for Controller<K> {
+    /// There is one kind.
+    type Kind = ();
+    type Thing = Thing;
+
+    fn put(&mut self, thing: Thing) -> Option<String> {
+        let uid = thing.uid().to_owned();
+        match thing {
+            Thing::Template(template) => self.put_template(*template),
+            Thing::Run(run) => self.put_run(run),
+            Thing::Other(uid) => self.forget(&uid),
+        }
+        Some(uid)
+    }
+
+    fn gone(&mut self, thing: Thing) {
+        if let Thing::Run(run) = &thing
+            && let Some(entry) = self.templates.get_mut(&run.template)
+        {
+            entry.lost(&run.uid);
+        }
+        self.forget(thing.uid());
+    }
+
+    fn keep(&mut self, scope: &Scope<()>, list: &BTreeSet<String>) {
         let templates = self
             .templates
             .values()
@@ -199,30 +164,45 @@ impl<K: Kind> Controller<K> {
             .map(|r| (&r.uid, &r.namespace));
         let gone: Vec<String> = templates
             .chain(runs)
-            .filter(|(uid, namespace)| here(namespace) && !list.contains(*uid))
+            .filter(|(uid, namespace)| scope.covers(namespace) && !list.contains(*uid))
             .map(|(uid, _)| uid.clone())
             .collect();
-        gone.iter().for_each(|uid| self.gone(uid));
+        gone.iter().for_each(|uid| self.forget(uid));
+    }
+}
+
+impl<K: Kind> Control for Controller<K> {
+    type Called = (String, Done);
+
+    fn shell(&mut self) -> &mut Shell<(), (String, Done)> {
+        &mut self.shell
     }
 
-    /// Does what is to be done for every template that something changed for.
-    pub(super) fn work(&mut self) {
-        if !self.unsynced.is_empty() {
-            return;
+    fn uids(&self) -> Vec<String> {
+        self.templates.keys().cloned().collect()
+    }
+
+    fn wait(&mut self) -> Option<Duration> {
+        let due = self.shell.queue.due().map(|at| at.since(now()));
+        Some(due.map_or(LOOK, |due| due.min(LOOK)))
+    }
+
+    /// All of it where the clock was set back.
+    fn tick(&mut self) {
+        let now = now();
+        if now < self.looked {
+            tracing::warn!("the clock was set back; schedules are looked at again");
+            self.look_at_all();
         }
-        // What a look queues is looked at next time, so that other things have their turn.
-        for _ in 0..self.queue.len() {
-            if let Some(uid) = self.queue.pop() {
-                self.reconcile(&uid);
-            }
-        }
+        self.looked = now;
+        self.shell.queue.tick(now);
     }
 
     fn reconcile(&mut self, uid: &str) {
         let Some(entry) = self.templates.get_mut(uid).filter(|e| !e.busy) else {
             return;
         };
-        self.queue.wake_at(uid, None);
+        self.shell.queue.wake_at(uid, None);
         if entry.template.is_deleting {
             // The garbage collector takes the runs.
             return;
@@ -231,28 +211,22 @@ impl<K: Kind> Controller<K> {
         let none = BTreeMap::new();
         let runs = self.runs.get(uid).unwrap_or(&none);
         let (op, wake) = entry.next::<K>(runs, &self.metrics, now);
-        self.queue.wake_at(uid, wake);
+        self.shell.queue.wake_at(uid, wake);
         let Some(op) = op else { return };
+        if matches!(op, Op::Write(_)) {
+            self.shell.work.writes();
+        }
         entry.begin();
         let (uid, template) = (uid.to_owned(), entry.template.clone());
-        let (caller, permits) = (self.caller.clone(), self.permits.clone());
-        self.calls.spawn(async move {
-            let _permit = permits.acquire().await;
+        let caller = self.caller.clone();
+        self.shell.call(async move {
             let done = caller.call::<K>(&template, op).await;
             (uid, done)
         });
     }
 
-    /// Takes what came of a call.
-    pub(super) fn finished(&mut self, called: Result<(String, Done), JoinError>) {
-        let (uid, done) = match called {
-            Ok(called) => called,
-            Err(e) => {
-                tracing::error!(error = %e, "a call about a schedule broke off");
-                return;
-            }
-        };
-        self.queue.push(&uid);
+    fn called(&mut self, (uid, done): (String, Done)) {
+        self.shell.queue.push(&uid);
         let Some(entry) = self.templates.get_mut(&uid) else {
             // A run that was made meanwhile is the garbage collector's.
             return;
@@ -272,17 +246,8 @@ impl<K: Kind> Controller<K> {
             Done::Taken { .. } => self.metrics.count_starts(K::KIND, StartOutcome::Missed, 1),
             Done::Template(template) => self.put_template(*template),
             Done::Forgotten(target) => self.going(&uid, &target),
-            Done::Gone => self.gone(&uid),
+            Done::Gone => self.forget(&uid),
             Done::Nothing | Done::Failed { .. } => {}
-        }
-    }
-
-    /// A run was told to go: the watch tells when it is gone.
-    fn going(&mut self, template: &str, target: &Target) {
-        let runs = self.runs.get_mut(template);
-        let run = runs.and_then(|runs| runs.get_mut(&target.name));
-        if let Some(run) = run.filter(|run| run.uid == target.uid) {
-            run.run.is_going = true;
         }
     }
 }

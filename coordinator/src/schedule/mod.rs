@@ -20,43 +20,28 @@ mod object;
 mod present;
 
 use std::future::Future;
-use std::time::Duration;
 
-use futures::StreamExt;
 use kube::Client;
 
 pub use object::{DUE_ANNOTATION, SCHEDULE_LABEL, TaskKind, is_template, review_change};
 
 use crate::child::Kind;
+use crate::control::{Control, Settings};
 use crate::flow::object::JobFlowKind;
 use crate::metrics::Metrics;
 use controller::Controller;
-
-/// How often the clock is looked at, also where nothing is due for long: it may be set.
-const LOOK: Duration = Duration::from_secs(30);
-/// How long calls that are under way at the end are waited for.
-const DRAIN: Duration = Duration::from_secs(2);
-
-/// What the controller is told at its start.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The namespaces whose schedules are followed; all where there is none.
-    pub namespaces: Vec<String>,
-    /// The name of this replica, for the Kubernetes Events that it writes.
-    pub replica: String,
-}
 
 /// Follows the schedules of Tasks and JobFlows until `stop` resolves: to be called by the replica that
 /// leads alone, and to be stopped before another may lead.
 pub async fn run(
     client: Client,
-    settings: Settings,
+    settings: &Settings,
     metrics: Metrics,
     stop: impl Future<Output = ()>,
 ) {
     let stop = futures::FutureExt::shared(stop);
-    let tasks = follow::<TaskKind>(&client, &settings, &metrics, stop.clone());
-    let flows = follow::<JobFlowKind>(&client, &settings, &metrics, stop);
+    let tasks = follow::<TaskKind>(&client, settings, &metrics, stop.clone());
+    let flows = follow::<JobFlowKind>(&client, settings, &metrics, stop);
     tokio::join!(tasks, flows);
 }
 
@@ -67,22 +52,15 @@ async fn follow<K: Kind>(
     metrics: &Metrics,
     stop: impl Future<Output = ()>,
 ) {
-    let (scopes, mut changes) = object::watch::<K>(client, &settings.namespaces);
-    let mut controller =
-        Controller::<K>::new(client.clone(), &settings.replica, metrics.clone(), scopes);
+    let (lists, mut changes) = object::watch::<K>(client, &settings.namespaces).begin();
+    let mut controller = Controller::<K>::new(client.clone(), settings, metrics.clone(), lists);
     let mut stop = std::pin::pin!(stop);
     loop {
         controller.work();
-        let wait = controller.due().map_or(LOOK, |wait| wait.min(LOOK));
         tokio::select! {
             () = &mut stop => break,
-            Some((scope, change)) = changes.next() => controller.change(&scope, change),
-            Some(called) = controller.calls.join_next() => controller.finished(called),
-            () = tokio::time::sleep(wait) => controller.tick(),
+            () = controller.turn(&mut changes) => {}
         }
     }
-    let drain = async { while controller.calls.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drain).await.is_err() {
-        tracing::warn!("calls about schedules were under way at the end, and were given up");
-    }
+    controller.drain().await;
 }

@@ -10,7 +10,6 @@ use baton_api::status::Condition;
 use baton_pod::names::{OWN_PREFIX, label_value, pod_name};
 use baton_protocol::Timestamp;
 use baton_schedule::{RunState, Schedule, minutes};
-use futures::stream::SelectAll;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -20,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::child::{self, Kind, Object};
-use crate::watching::{Changes, api, changes, spaces};
+use crate::watching::{Watches, api, spaces};
 
 /// The label of a run that names its template: [`label_value`] of its name.
 pub const SCHEDULE_LABEL: &str = "baton.dev/schedule";
@@ -352,27 +351,15 @@ pub(super) fn run_of<K: Kind>(template: &Object<K>, due: Timestamp) -> Object<K>
     run
 }
 
-/// One watch: the namespace it is limited to.
-pub(super) type Scope = Option<String>;
-
-/// Watches the objects of a kind in the given namespaces; in all where there is none. Gives the watches,
-/// and their stream; it never ends.
-pub(super) fn watch<K: Kind>(
-    client: &Client,
-    namespaces: &[String],
-) -> (Vec<Scope>, SelectAll<Changes<Scope, Thing>>) {
-    let scopes = spaces(namespaces);
-    let mut all = SelectAll::new();
-    for scope in &scopes {
-        let objects = api::<Thin<K>>(client, scope.as_deref());
-        all.push(changes(
-            objects,
-            Config::default(),
-            scope.clone(),
-            Thing::read,
-        ));
+/// Watches the objects of a kind in the given namespaces; in all where there is none.
+pub(super) fn watch<K: Kind>(client: &Client, namespaces: &[String]) -> Watches<(), Thing> {
+    let mut all = Watches::none();
+    for namespace in spaces(namespaces) {
+        let space = namespace.as_deref();
+        let objects = api::<Thin<K>>(client, space);
+        all.add(((), space), objects, Config::default(), Thing::read);
     }
-    (scopes, all)
+    all
 }
 
 #[cfg(test)]

@@ -27,18 +27,14 @@ mod runs;
 mod watches;
 
 use std::future::Future;
-use std::time::Duration;
 
-use futures::StreamExt;
 use kube::Client;
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
 
-use calls::Done;
 use controller::Controller;
 
 use crate::callbacks::{Progress, Story};
-use crate::clock::now;
+use crate::control::Control;
 use crate::inbox::Batch;
 use crate::metrics::Metrics;
 
@@ -99,8 +95,8 @@ pub async fn run(
         stories,
         progress,
     } = wires;
-    let (scopes, mut changes) = watches::watch(&client, &settings.namespaces);
-    let mut controller = Controller::new(client, settings, metrics, scopes, stories);
+    let (lists, mut changes) = watches::watch(&client, &settings.namespaces).begin();
+    let mut controller = Controller::new(client, settings, metrics, lists, stories);
     let mut synced = Some(synced);
     let mut stop = std::pin::pin!(stop);
     let ended = loop {
@@ -110,12 +106,11 @@ pub async fn run(
         {
             synced();
         }
-        let due = controller.due().map(|at| at.since(now()));
+        let has_room = controller.has_room();
         tokio::select! {
             () = &mut stop => break Ok(()),
-            Some((scope, change)) = changes.next() => controller.change(scope, change),
-            Some(called) = controller.calls.join_next() => finished(&mut controller, called),
-            batch = inbox.recv(), if controller.has_room() => match batch {
+            () = controller.turn(&mut changes) => {}
+            batch = inbox.recv(), if has_room => match batch {
                 Some(batch) => controller.batch(batch),
                 None => break Err(ControllerError::Closed("agents' events")),
             },
@@ -123,27 +118,9 @@ pub async fn run(
                 Some(told) => controller.progress(told),
                 None => break Err(ControllerError::Closed("callbacks' progress")),
             },
-            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => controller.tick(),
         }
     };
     controller.last_words();
-    let drain = async {
-        while let Some(called) = controller.calls.join_next().await {
-            finished(&mut controller, called);
-        }
-    };
-    if tokio::time::timeout(DRAIN, drain).await.is_err() {
-        tracing::warn!("calls of the API server were under way at the end, and were given up");
-    }
+    controller.drain().await;
     ended
-}
-
-/// How long calls that are under way at the end are waited for.
-const DRAIN: Duration = Duration::from_secs(3);
-
-fn finished(controller: &mut Controller, called: Result<(String, Done), JoinError>) {
-    match called {
-        Ok((uid, done)) => controller.done(&uid, done),
-        Err(e) => tracing::error!(error = %e, "a call of the API server broke off"),
-    }
 }

@@ -24,21 +24,19 @@ impl Controller {
         }
         if matches!(op, Op::WriteStatus(..)) {
             entry.written_at = Some(now());
-            self.metrics.daemon_status_writes.inc();
+            self.shell.work.writes();
         }
         let of = reference::<DaemonObject>(&entry.view.meta);
-        let (caller, permits, uid) = (self.caller.clone(), self.permits.clone(), uid.to_owned());
-        self.calls.spawn(async move {
-            // The semaphore is never closed.
-            let _permit = permits.acquire_owned().await.ok();
+        let (caller, uid) = (self.caller.clone(), uid.to_owned());
+        self.shell.call(async move {
             let done = caller.call(&of, op).await;
             ((uid, key), done)
         });
     }
 
     /// Takes what came of a call.
-    pub(in crate::daemon) fn done(&mut self, (uid, key): CallOf, done: Done) {
-        self.queue.push(&uid);
+    pub(super) fn done(&mut self, (uid, key): CallOf, done: Done) {
+        self.shell.queue.push(&uid);
         if let Done::Job(job) = &done {
             self.take_job(job);
         }

@@ -7,37 +7,18 @@ use baton_flow::Seen as End;
 
 use super::{Controller, Entry};
 use crate::child::is_older;
+use crate::control::Known;
 use crate::flow::children::{Child, ChildKey, ChildKind, OfFlow};
 use crate::flow::memory::Memory;
 use crate::flow::object::{FlowView, JobFlowObject, Template};
 use crate::flow::plan::Busy;
-use crate::flow::watches::{Change, Kind, Scope, Thing};
+use crate::flow::watches::{Kind, Thing};
+use crate::watching::Scope;
 
-impl Controller {
-    /// Takes what a watch tells.
-    pub(in crate::flow) fn change(&mut self, scope: Scope, change: Change) {
-        match change {
-            Change::Put(thing) => {
-                let id = self.put(thing);
-                if let (Some(list), Some(id)) = (self.lists.get_mut(&scope), id) {
-                    list.insert(id);
-                }
-            }
-            Change::Gone(thing) => self.gone(thing),
-            Change::ListBegins => {
-                self.lists.insert(scope, BTreeSet::new());
-            }
-            Change::ListEnds => {
-                let list = self.lists.remove(&scope).unwrap_or_default();
-                self.keep(&scope, &list);
-                if self.unsynced.remove(&scope) && self.is_synced() {
-                    self.flows.keys().for_each(|uid| self.queue.push(uid));
-                }
-            }
-        }
-    }
+impl Known for Controller {
+    type Kind = Kind;
+    type Thing = Thing;
 
-    /// Gives the UID; the name of a template.
     fn put(&mut self, thing: Thing) -> Option<String> {
         match thing {
             Thing::Flow(flow) => {
@@ -63,6 +44,52 @@ impl Controller {
         }
     }
 
+    fn gone(&mut self, thing: Thing) {
+        match thing {
+            Thing::Flow(flow) => {
+                if let Some(uid) = &flow.metadata.uid {
+                    self.drop_flow(uid);
+                }
+            }
+            Thing::Template(object) => {
+                let meta = object.metadata;
+                if let (Some(namespace), Some(name)) = (meta.namespace, meta.name) {
+                    self.templates.remove(&(namespace, name));
+                }
+            }
+            Thing::Child(child) => self.drop_child(&child.owner, &child.key(), &child.uid),
+            Thing::Nothing => {}
+        }
+    }
+
+    fn keep(&mut self, scope: &Scope<Kind>, list: &BTreeSet<String>) {
+        match scope.kind {
+            Kind::JobFlow => {
+                let flows = self.flows.iter();
+                let gone = flows
+                    .filter(|(uid, e)| scope.covers(&e.view.namespace) && !list.contains(*uid));
+                let gone: Vec<_> = gone.map(|(uid, _)| uid.clone()).collect();
+                gone.iter().for_each(|uid| self.drop_flow(uid));
+            }
+            // Names may be the same in several namespaces: what is kept too long is only forgotten
+            // later.
+            Kind::JobTemplate => self
+                .templates
+                .retain(|(namespace, name), _| !scope.covers(namespace) || list.contains(name)),
+            Kind::Job | Kind::Task => {
+                let kind = match scope.kind {
+                    Kind::Task => ChildKind::Task,
+                    _ => ChildKind::Job,
+                };
+                for child in self.children.missing_from(kind, list, |n| scope.covers(n)) {
+                    self.drop_child(&child.owner, &child.key(), &child.uid);
+                }
+            }
+        }
+    }
+}
+
+impl Controller {
     /// Flows that are not over and refer to a template.
     fn enqueue_users(&mut self, (namespace, name): &(String, String)) {
         let uses = |entry: &Entry| {
@@ -72,7 +99,7 @@ impl Controller {
                 && spec.is_ok_and(|s| s.templates.contains(name))
         };
         let users = self.flows.iter().filter(|(_, entry)| uses(entry));
-        users.for_each(|(uid, _)| self.queue.push(uid));
+        users.for_each(|(uid, _)| self.shell.queue.push(uid));
     }
 
     pub(super) fn put_flow(&mut self, flow: &JobFlowObject) {
@@ -103,7 +130,7 @@ impl Controller {
                 self.tell_again(&uid);
             }
         }
-        self.queue.push(&uid);
+        self.shell.queue.push(&uid);
     }
 
     pub(super) fn put_child(&mut self, child: Child) {
@@ -115,7 +142,7 @@ impl Controller {
             if let (true, Some(entry)) = (ends, self.flows.get_mut(&owner)) {
                 entry.turn.get_or_insert_with(Instant::now);
             }
-            self.queue.push(&owner);
+            self.shell.queue.push(&owner);
         }
     }
 
@@ -127,25 +154,7 @@ impl Controller {
             }
         }
         if self.children.remove(owner, key, uid) {
-            self.queue.push(owner);
-        }
-    }
-
-    fn gone(&mut self, thing: Thing) {
-        match thing {
-            Thing::Flow(flow) => {
-                if let Some(uid) = &flow.metadata.uid {
-                    self.drop_flow(uid);
-                }
-            }
-            Thing::Template(object) => {
-                let meta = object.metadata;
-                if let (Some(namespace), Some(name)) = (meta.namespace, meta.name) {
-                    self.templates.remove(&(namespace, name));
-                }
-            }
-            Thing::Child(child) => self.drop_child(&child.owner, &child.key(), &child.uid),
-            Thing::Nothing => {}
+            self.shell.queue.push(owner);
         }
     }
 
@@ -153,34 +162,7 @@ impl Controller {
         let Some(entry) = self.flows.remove(uid) else {
             return;
         };
-        self.queue.wake_at(uid, None);
-        self.moved(entry.phase, None);
-    }
-
-    /// What a new list does not have is gone.
-    fn keep(&mut self, scope: &Scope, list: &BTreeSet<String>) {
-        let here = |namespace: &str| scope.namespace.as_deref().is_none_or(|n| n == namespace);
-        match scope.kind {
-            Kind::JobFlow => {
-                let flows = self.flows.iter();
-                let gone = flows.filter(|(uid, e)| here(&e.view.namespace) && !list.contains(*uid));
-                let gone: Vec<_> = gone.map(|(uid, _)| uid.clone()).collect();
-                gone.iter().for_each(|uid| self.drop_flow(uid));
-            }
-            // Names may be the same in several namespaces: what is kept too long is only forgotten
-            // later.
-            Kind::JobTemplate => self
-                .templates
-                .retain(|(namespace, name), _| !here(namespace) || list.contains(name)),
-            Kind::Job | Kind::Task => {
-                let kind = match scope.kind {
-                    Kind::Task => ChildKind::Task,
-                    _ => ChildKind::Job,
-                };
-                for child in self.children.missing_from(kind, list, here) {
-                    self.drop_child(&child.owner, &child.key(), &child.uid);
-                }
-            }
-        }
+        self.shell.queue.wake_at(uid, None);
+        self.metrics.flows.moved(entry.phase, None);
     }
 }

@@ -22,28 +22,27 @@ impl Controller {
             What::Event => entry.busy.event = true,
         }
         if matches!(op, Op::WriteStatus(_)) {
-            self.metrics.flow_status_writes.inc();
+            self.shell.work.writes();
         }
         let durable = match op {
             Op::WriteStatus(_) => entry.memory.durable.clone(),
             _ => Default::default(),
         };
-        let permits = match what {
-            What::Event => self.event_permits.clone(),
-            _ => self.permits.clone(),
-        };
         let (caller, view, uid) = (self.caller.clone(), entry.view.clone(), uid.to_owned());
-        self.calls.spawn(async move {
-            // The semaphore is never closed.
-            let _permit = permits.acquire_owned().await.ok();
+        let is_event = what == What::Event;
+        let call = async move {
             let done = caller.call(&view, &durable, op).await;
             (uid, what, done)
-        });
+        };
+        match is_event {
+            true => self.shell.call_by(self.event_permits.clone(), call),
+            false => self.shell.call(call),
+        }
     }
 
     /// Takes what came of a call.
-    pub(in crate::flow) fn done(&mut self, uid: &str, what: &What, done: Done) {
-        self.queue.push(uid);
+    pub(super) fn done(&mut self, uid: &str, what: &What, done: Done) {
+        self.shell.queue.push(uid);
         let Some(entry) = self.flows.get_mut(uid) else {
             return;
         };
@@ -128,16 +127,11 @@ impl Controller {
         if entry.is_some_and(|e| e.gone.contains(&child.uid)) {
             return;
         }
-        // A list that is under way may have been made before.
-        for (scope, list) in &mut self.lists {
-            let kind = match child.kind {
-                ChildKind::Job => Kind::Job,
-                ChildKind::Task => Kind::Task,
-            };
-            if scope.kind == kind {
-                list.insert(child.uid.clone());
-            }
-        }
+        let kind = match child.kind {
+            ChildKind::Job => Kind::Job,
+            ChildKind::Task => Kind::Task,
+        };
+        self.shell.lists.answered(&kind, &child.uid);
         self.put_child(*child);
     }
 

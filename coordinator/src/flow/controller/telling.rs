@@ -13,7 +13,7 @@ impl Controller {
             if status.run == progress.run {
                 status.callbacks = progress.callbacks;
             }
-            self.queue.push(&progress.task);
+            self.shell.queue.push(&progress.task);
         }
     }
 

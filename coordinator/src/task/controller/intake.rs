@@ -40,7 +40,7 @@ impl Controller {
             }
         }
         self.batches.add(batch.answer, refused, waits.len());
-        waits.iter().for_each(|uid| self.queue.push(uid));
+        waits.iter().for_each(|uid| self.shell.queue.push(uid));
     }
 
     /// Whether a pod is a Task's that has not taken it up yet.

@@ -17,7 +17,7 @@ impl Controller {
         if matches!(op, Op::WriteStatus(_)) {
             entry.writing = std::mem::take(&mut entry.awaiting);
             entry.memory.take_token(now());
-            self.metrics.status_writes.inc();
+            self.shell.work.writes();
         }
         if let Op::CreatePod(pod) = &op {
             let name = pod.metadata.name.clone().unwrap_or_default();
@@ -32,18 +32,16 @@ impl Controller {
             Op::WriteStatus(_) => entry.memory.durable.clone(),
             _ => Default::default(),
         };
-        let (caller, permits, uid) = (self.caller.clone(), self.permits.clone(), uid.to_owned());
-        self.calls.spawn(async move {
-            // The semaphore is never closed.
-            let _permit = permits.acquire_owned().await.ok();
+        let (caller, uid) = (self.caller.clone(), uid.to_owned());
+        self.shell.call(async move {
             let done = caller.call(&view, &durable, op).await;
             (uid, done)
         });
     }
 
     /// Takes what came of a call.
-    pub(in crate::task) fn done(&mut self, uid: &str, done: Done) {
-        self.queue.push(uid);
+    pub(super) fn done(&mut self, uid: &str, done: Done) {
+        self.shell.queue.push(uid);
         let now = now();
         let Some(entry) = self.tasks.get_mut(uid) else {
             return;

@@ -10,7 +10,7 @@ impl Controller {
     pub(in crate::task) fn progress(&mut self, progress: Progress) {
         if let Some(entry) = self.tasks.get_mut(&progress.task) {
             entry.memory.take_progress(progress.run, progress.callbacks);
-            self.queue.push(&progress.task);
+            self.shell.queue.push(&progress.task);
         }
     }
 
@@ -50,7 +50,7 @@ impl Controller {
         };
         entry.untold = self.stories.try_send(story).is_err();
         if entry.untold {
-            self.queue.wake_by(uid, later(now(), AGAIN));
+            self.shell.queue.wake_by(uid, later(now(), AGAIN));
         } else {
             entry.told = told;
         }

@@ -70,12 +70,13 @@ fn what_cannot_be_run_says_why() {
 #[test]
 fn a_file_without_a_shebang_runs_in_a_shell_as_elsewhere() {
     let scratch = Scratch::new();
-    scratch.write("plain", "echo $1");
-    let chmod = std::process::Command::new("chmod")
-        .arg("755")
-        .arg(scratch.path("plain"))
+    // Written by another process: what this one had open for writing may still be so in the child that
+    // a test beside is just starting, and cannot be executed then.
+    let written = std::process::Command::new("sh")
+        .args(["-c", "echo 'echo $1' >plain && chmod 755 plain"])
+        .current_dir(scratch.path("."))
         .status();
-    assert!(chmod.unwrap().success());
+    assert!(written.unwrap().success());
     assert_eq!(
         scratch.run(["--command", "./plain", "word"]).stdout,
         b"word\n"

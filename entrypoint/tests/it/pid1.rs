@@ -15,15 +15,21 @@ fn pid1(scratch: &Scratch, args: &[&str]) -> Command {
     command
 }
 
+/// The PIDs, outside, of a process's children, zombies among them.
+fn children(pid: i32) -> Vec<i32> {
+    let output = Command::new("pgrep")
+        .args(["-P", &pid.to_string()])
+        .output()
+        .unwrap();
+    let pids = text(&output.stdout);
+    pids.lines().map(|line| line.parse().unwrap()).collect()
+}
+
 /// The PID, outside, of the namespace's PID 1.
 fn inner(outer: i32) -> i32 {
     let mut pid = None;
     until("the namespace's PID 1", || {
-        let output = Command::new("pgrep")
-            .args(["-P", &outer.to_string()])
-            .output()
-            .unwrap();
-        pid = text(&output.stdout).trim().parse().ok();
+        pid = children(outer).first().copied();
         pid.is_some()
     });
     pid.unwrap()
@@ -33,12 +39,13 @@ fn inner(outer: i32) -> i32 {
 #[ignore = "needs root"]
 fn it_is_pid_1_and_reaps_and_passes_the_code_on() {
     let scratch = Scratch::new();
-    let script = "(sleep 0.01 &); (sleep 0.01 &); sleep 0.1; ps -e -o pid,stat,comm; exit 4";
-    let output = pid1(&scratch, &["--command", "sh", "-c", script])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(4));
-    let table = text(&output.stdout);
+    let script = "for i in 1 2; do (sh -c 'echo $$ >>orphans; exec sleep 0.01' &); done
+        until [ \"$(wc -l 2>/dev/null <orphans)\" = 2 ]; do sleep 0.01; done
+        for orphan in $(cat orphans); do while [ -e /proc/$orphan ]; do sleep 0.01; done; done
+        ps -e -o pid,stat,comm; exit 4";
+    let (code, table, err) =
+        Running::start(pid1(&scratch, &["--command", "sh", "-c", script])).end();
+    assert_eq!(code, 4, "{err}");
     assert!(!table.contains('Z'), "{table}");
     assert!(
         table.lines().any(|line| line.trim().starts_with("1 ")),
@@ -55,12 +62,20 @@ fn every_process_of_the_namespace_gets_sigterm_and_then_sigkill() {
         format!("trap 'exit 9' TERM; setsid sh -c \"{child}\" & while :; do sleep 0.02; done");
     let mut step = Running::start(pid1(
         &scratch,
-        &["--grace", "200ms", "--command", "sh", "-c", &script],
+        &["--grace", "1h", "--command", "sh", "-c", &script],
     ));
     assert_eq!(step.line(), "up");
+    let pid = inner(step.pid());
+    let command = children(pid);
     // SAFETY: touches no memory.
-    unsafe { libc::kill(inner(step.pid()), libc::SIGTERM) };
+    unsafe { libc::kill(pid, libc::SIGTERM) };
     assert_eq!(step.line(), "child");
+    until("the command's end", || {
+        let left = children(pid);
+        !left.is_empty() && left != command
+    });
+    // SAFETY: as before.
+    unsafe { libc::kill(pid, libc::SIGTERM) };
     assert_eq!(step.end().0, 9);
 }
 

@@ -5,33 +5,37 @@ use std::fs;
 use baton_protocol::Reason;
 use baton_protocol::event::Fact;
 
-use crate::support::{Scratch, exists, facts, record, text, until};
+use crate::support::{Scratch, exists, facts, free_port, record, text, until};
 
 #[test]
 fn a_timeout_ends_the_whole_tree() {
-    let scratch = Scratch::new();
-    let dir = scratch.step("s");
     let script = "trap '' TERM; sleep 1000 & echo $!; setsid sleep 1000 & echo $!; (setsid sh -c 'trap \"\" TERM; echo $$; sleep 1000') & wait; wait";
-    let args = [
-        "--step-dir",
-        "s",
-        "--timeout",
-        "200ms",
-        "--grace",
-        "100ms",
-        "--command",
-        "sh",
-        "-c",
-        script,
-    ];
-    let (code, out, err) = scratch.start(args).end();
-    assert_eq!(code, 124);
-    assert_eq!(
-        err,
-        "entrypoint: this step: it ran longer than its timeout of 200ms\n"
-    );
-    let pids: Vec<i32> = out.lines().map(|line| line.parse().unwrap()).collect();
-    assert_eq!(pids.len(), 3);
+    // Where the machine is slow a short timeout comes before all of them have begun.
+    let (_scratch, dir, pids) = ["200ms", "2s", "15s"]
+        .into_iter()
+        .find_map(|timeout| {
+            let scratch = Scratch::new();
+            let dir = scratch.step("s");
+            let args = [
+                "--step-dir",
+                "s",
+                "--timeout",
+                timeout,
+                "--grace",
+                "100ms",
+                "--command",
+                "sh",
+                "-c",
+                script,
+            ];
+            let (code, out, err) = scratch.start(args).end();
+            assert_eq!(code, 124);
+            let why = "it ran longer than its timeout of";
+            assert_eq!(err, format!("entrypoint: this step: {why} {timeout}\n"));
+            let pids: Vec<i32> = out.lines().map(|line| line.parse().unwrap()).collect();
+            (pids.len() == 3).then_some((scratch, dir, pids))
+        })
+        .unwrap();
     assert!(!pids.iter().any(|pid| exists(*pid)), "{pids:?}");
     let record = record(&dir);
     assert_eq!(
@@ -344,9 +348,7 @@ fn a_sidecar_tells_when_it_is_ready() {
 fn a_port_shows_readiness_once_it_accepts() {
     let scratch = Scratch::new();
     let dir = scratch.step("s");
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = reserved.local_addr().unwrap().port().to_string();
-    drop(reserved);
+    let port = free_port().to_string();
     let server = format!(
         "import socket,time,os\nwhile not os.path.exists('go'): time.sleep(.01)\ns=socket.create_server(('127.0.0.1',{port}))\ntime.sleep(1000)"
     );
@@ -381,11 +383,12 @@ fn a_port_shows_readiness_once_it_accepts() {
 #[test]
 fn a_port_is_looked_at_once() {
     let scratch = Scratch::new();
-    for address in ["127.0.0.1:0", "[::1]:0"] {
-        let Ok(server) = std::net::TcpListener::bind(address) else {
+    for address in ["127.0.0.1", "::1"] {
+        let port = free_port();
+        let Ok(server) = std::net::TcpListener::bind((address, port)) else {
             continue; // no IPv6 here
         };
-        let port = server.local_addr().unwrap().port().to_string();
+        let port = port.to_string();
         let look = || scratch.run(["--check-port", &port]).status.code();
         assert_eq!(look(), Some(0), "{address}");
         drop(server);

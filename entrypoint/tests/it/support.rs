@@ -3,12 +3,16 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use baton_protocol::event::{EventReader, Fact};
 use baton_protocol::{Record, StepEvent};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tempfile::TempDir;
 
 /// What takes longer than this is stuck.
@@ -101,11 +105,28 @@ impl Running {
         self.child.id() as i32
     }
 
-    /// The next line of standard output.
+    /// The next line of standard output, with a deadline; an empty one at its end.
     pub(crate) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        let mut line = Vec::new();
+        loop {
+            if self.stdout.buffer().is_empty() {
+                let mut fds = [PollFd::new(
+                    self.stdout.get_ref().as_fd(),
+                    PollFlags::POLLIN,
+                )];
+                let wait = PollTimeout::try_from(DEADLINE).unwrap();
+                let ready = poll(&mut fds, wait).unwrap();
+                assert_eq!(ready, 1, "waited in vain for more than {line:?}");
+            }
+            let piece = self.stdout.fill_buf().unwrap();
+            let end = piece.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(piece.len(), |at| at + 1);
+            line.extend(piece.iter().take(taken));
+            self.stdout.consume(taken);
+            if taken == 0 || end.is_some() {
+                return text(&line).trim_end().to_owned();
+            }
+        }
     }
 
     pub(crate) fn signal(&self, signal: i32) {
@@ -152,6 +173,17 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// A port of this machine that nobody has, below those that the kernel gives out: nobody is given it
+/// while a test lets go of it.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap();
+    (0..100)
+        .map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed))
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 /// Whether a process waits in poll (it has done all that it can do for now).

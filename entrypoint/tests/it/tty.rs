@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use crate::support::{Running, Scratch, binary, text};
+use crate::support::{DEADLINE, Running, Scratch, binary, text};
 
 /// `script` gives its command a terminal.
 fn on_a_terminal(scratch: &Scratch, line: &str) -> Command {
@@ -79,7 +80,9 @@ fn ctrl_z_in_an_outer_shell_suspends_and_fg_resumes() {
     let mut shell = Running::start(command);
     let mut stdin = shell.child.stdin.take().unwrap();
     let mut await_line = |wanted: &str| {
+        let end = Instant::now() + DEADLINE;
         loop {
+            assert!(Instant::now() < end, "waited in vain for {wanted}");
             let line = shell.line();
             if line.trim_end_matches('\r').ends_with(wanted) {
                 return;

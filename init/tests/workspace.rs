@@ -176,7 +176,7 @@ fn signals_go_to_the_group_or_to_one() {
 fn services_start_in_order_and_stop_in_reverse() {
     let service = |name: &str, rest: &str| {
         format!(
-            "[[service]]\nname = \"{name}\"\n{rest}\ncommand = [\"sh\", \"-c\", \"trap 'echo {name} >> stops; exit 5' TERM; echo {name} >> starts; echo >&$NOTIFY_FD; echo hello; while :; do sleep 0.01; done\"]\nready = {{ fd = 3 }}\n"
+            "[[service]]\nname = \"{name}\"\n{rest}\ncommand = [\"sh\", \"-c\", \"trap 'echo {name} >> stops; exit 5' TERM; echo {name} >> starts; echo hello; echo >&$NOTIFY_FD; while :; do sleep 0.01; done\"]\nready = {{ fd = 3 }}\n"
         )
     };
     let config = service("db", "needs = [\"prepare\"]")

@@ -241,9 +241,13 @@ fn replace(state: &OwnedFd, mine: &str, text: &str) -> Result<(), Errno> {
 
 /// Reads the owner file anew: opening it makes a network file system ask its server.
 fn read_owner(state: &OwnedFd) -> Result<Vec<u8>, Errno> {
-    let file = rfs::openat(state, OWNER, READ, Mode::empty())?;
+    read_name(&rfs::openat(state, OWNER, READ, Mode::empty())?)
+}
+
+/// Reads an owner file from its beginning, and stays there.
+fn read_name(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let mut text = vec![0; MAX_OWNER];
-    let n = rustix::io::read(&file, &mut text)?;
+    let n = rustix::io::pread(file, &mut text, 0)?;
     text.truncate(n);
     Ok(text)
 }
@@ -327,14 +331,16 @@ impl Drop for Heart {
 
 /// One heartbeat. False where the name is no longer ours.
 fn strike(state: &OwnedFd, mine: &str, count: u64) -> bool {
-    if !owner_is(state, mine) {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rfs::openat(state, OWNER, flags, Mode::empty()) else {
+        return owner_is(state, mine);
+    };
+    // What is read is what is written: another's name that takes its place meanwhile is not overwritten.
+    if !read_name(&file).is_ok_and(|text| text.starts_with(mine.as_bytes())) {
         return false;
     }
-    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // A beat that cannot be written is one beat missed, no more.
-    if let Ok(file) = rfs::openat(state, OWNER, flags, Mode::empty()) {
-        let _ = write_all(&file, format!("{mine} {count:016x}\n").as_bytes());
-    }
+    let _ = write_all(&file, format!("{mine} {count:016x}\n").as_bytes());
     true
 }
 

@@ -55,13 +55,19 @@ fn a_silent_owner_of_another_kernel_is_waited_for_and_then_replaced() {
 #[test]
 fn without_record_locks_the_owner_file_alone_keeps_others_out() {
     let (_dir, fd, place) = folder();
+    // Nobody dies here, however long a thread has to wait for its turn.
+    let rules = |boot| Rules {
+        dead_after: Duration::from_secs(3600),
+        ..rules(boot, false)
+    };
     let inside = AtomicBool::new(false);
     let turns = std::sync::atomic::AtomicU32::new(0);
     std::thread::scope(|scope| {
         for boot in ["a", "b", "c"] {
             let (fd, place, inside, turns) = (Arc::clone(&fd), &place, &inside, &turns);
+            let rules = rules(boot);
             scope.spawn(move || {
-                let lock = take(fd, place, &rules(boot, false), |_| {}).unwrap();
+                let lock = take(fd, place, &rules, |_| {}).unwrap();
                 assert!(!inside.swap(true, Ordering::SeqCst), "two at once");
                 std::thread::yield_now();
                 turns.fetch_add(1, Ordering::SeqCst);
@@ -77,7 +83,10 @@ fn without_record_locks_the_owner_file_alone_keeps_others_out() {
 fn who_lost_the_lock_knows() {
     let (dir, fd, place) = folder();
     let lock = take(fd, &place, &rules("a", true), |_| {}).unwrap();
-    std::fs::write(dir.path().join(OWNER), "b token 0\n").unwrap();
+    // As another one takes it: by a rename, also amid a heartbeat.
+    let made = dir.path().join("made");
+    std::fs::write(&made, "b token 0\n").unwrap();
+    std::fs::rename(made, dir.path().join(OWNER)).unwrap();
     assert!(matches!(lock.check(), Err(Error::LostLock(_))));
     lock.release();
     assert!(

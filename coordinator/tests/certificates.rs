@@ -23,7 +23,7 @@ use serde_json::json;
 
 /// Waits until `get` gives something.
 async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, get: impl Fn() -> F) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(value) = get().await {
             return value;

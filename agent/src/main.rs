@@ -197,11 +197,9 @@ impl Parts {
             }
             "the status socket"
         });
-        let (seen, until) = (Answers(Arc::clone(&view)), ended(&stopped));
+        let seen = Answers(Arc::clone(&view));
         tasks.spawn(async move {
-            if let Err(e) = server::serve(http, seen, until).await {
-                tracing::error!(error = %e, "serving HTTP failed");
-            }
+            server::serve(http, seen, stopped).await;
             "the HTTP server"
         });
         Ok(Parts {

@@ -1,7 +1,5 @@
 //! What the agent answers over HTTP: metrics, and whether it works.
 
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::metrics::CONTENT_TYPE;
 
@@ -31,23 +30,17 @@ pub trait Health: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
 }
 
-/// Serves `/metrics`, `/healthz` and `/readyz` until `stop` is done.
-///
-/// # Errors
-/// Where the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    health: impl Health,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+/// Most connections at a time: scrapes and probes are one each, for a moment.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Serves `/metrics`, `/healthz` and `/readyz` until `stop` becomes true.
+pub async fn serve(listener: TcpListener, health: impl Health, stop: watch::Receiver<bool>) {
     let routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .with_state(Shared(Arc::new(health)));
-    axum::serve(listener, routes)
-        .with_graceful_shutdown(stop)
-        .await
+    baton_daemon::serve::serve(listener, None, routes, MAX_CONNECTIONS, stop).await;
 }
 
 #[derive(Clone)]

@@ -8,10 +8,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use baton_protocol::event::{Fact, StepEvent};
-use baton_protocol::layout::{EVENTS, EXIT, MAX_MESSAGE_BYTES, ORDER, step_dir, turn_file};
+use baton_protocol::layout::{EVENTS, EXIT, MAX_MESSAGE_BYTES, ORDER, STEPS, step_dir, turn_file};
 use baton_protocol::order::{Awaited, Order, Verdict};
 use baton_protocol::{Reason, Record, Timestamp, exit};
-use baton_steps::{Cause, Death, Notice as RunNotice, Outcome, Phase, Plan, Sidecar, Step};
+use baton_steps::{Cause, Death, Event, Notice as RunNotice, Outcome, Phase, Plan, Sidecar, Step};
 
 use crate::node::{Deaths, Handle, Node};
 use crate::notice::{NodeError, Notice};

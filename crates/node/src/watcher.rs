@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,15 @@ use baton_protocol::Timestamp;
 use baton_protocol::layout::{self, EVENTS, EXIT};
 use baton_steps::{Death, Event, Plan, Run};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use nix::sys::stat::Mode;
 
 use crate::clock::Clock;
 use crate::node::Deaths;
 use crate::notice::{NodeError, Notice};
 use crate::pod::Pod;
+use crate::untrusted;
 
 /// How often a pod is looked at that cannot be watched, because inotify is used up.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -311,8 +314,10 @@ impl Watcher {
         }
         for watch in made {
             if let Some(watched) = self.pods.get_mut(&watch.pod) {
-                let path = layout::step_dir(&watched.path, watch.number);
-                let armed = arm_events(&self.inotify, &mut self.watches, watch, &path);
+                let step = open_root(&watched.path).and_then(|r| open_step(&r, watch.number));
+                let armed = step.and_then(|step| {
+                    arm_events(&self.inotify, &mut self.watches, watch, &by_fd(&step))
+                });
                 watched
                     .watches
                     .extend(armed.as_ref().ok().copied().flatten());
@@ -336,12 +341,13 @@ impl Watcher {
         total: u32,
         made: &mut Vec<WatchDescriptor>,
     ) -> Result<(), Errno> {
-        let folder =
-            AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR | AddWatchFlags::IN_DONT_FOLLOW;
+        let folder = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR;
         // Only where the event file is not there yet is it worth to be woken by other files.
         let all = folder | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_CLOSE_WRITE;
+        let root = open_root(root)?;
         for number in 1..=total {
-            let path = layout::step_dir(root, number);
+            let step = open_step(&root, number)?;
+            let path = by_fd(&step);
             let of = Of::Folder;
             let watch = Watch { pod, number, of };
             let there = arm_events(&self.inotify, &mut self.watches, watch, &path)?;
@@ -417,6 +423,22 @@ fn arm_events(
         Err(Errno::ENOSPC | Errno::ENOMEM) => Err(Errno::ENOSPC),
         Err(_) => Ok(None),
     }
+}
+
+fn open_root(root: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    open(root, flags, Mode::empty())
+}
+
+/// A step's folder. No link leads to it: one could lead to another pod's, whose watch would then be taken.
+fn open_step(root: &OwnedFd, number: u32) -> Result<OwnedFd, Errno> {
+    let below = layout::step_dir(Path::new(""), number);
+    untrusted::open_below(root, &below, OFlag::O_PATH | OFlag::O_DIRECTORY)
+}
+
+/// A path that leads to just what was opened, for inotify takes paths alone.
+fn by_fd(fd: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
 }
 
 fn read(inotify: &Inotify) -> Result<Vec<InotifyEvent>, Errno> {

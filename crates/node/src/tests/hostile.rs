@@ -181,3 +181,29 @@ fn a_record_keeps_no_more_than_the_beginning_of_its_message() {
     let journal = fs::metadata(pod.root.join("facts")).unwrap().len();
     assert!(journal < 4096, "{journal} bytes");
 }
+
+#[test]
+fn a_pod_that_leads_to_another_ones_folders_takes_nothing_from_it() {
+    let (victim, hostile) = (Pod::new(plan(2, 0)), Pod::new(plan(2, 0)));
+    fs::rename(hostile.root.join(STEPS), hostile.root.join("away")).unwrap();
+    symlink(victim.root.join(STEPS), hostile.root.join(STEPS)).unwrap();
+    let mut watcher = Watcher::new();
+    // As after a restart of an agent.
+    let add = |watcher: &mut Watcher, pod: &Pod| {
+        watcher.add(&pod.root, pod.plan.clone(), Deaths::ByClose)
+    };
+    let ours = add(&mut watcher, &victim).unwrap();
+    let theirs = add(&mut watcher, &hostile).unwrap();
+    watcher.apply(ours, Event::Begin, &mut |_, _| {});
+    leave(&victim.root, 1, &ok_record());
+    until("hand-off", || {
+        watcher.dispatch(&mut |_, _| {});
+        (order(&victim.root) == Order::Turn(2)).then_some(())
+    });
+    watcher.remove(theirs);
+    leave(&victim.root, 2, &ok_record());
+    until("end", || {
+        watcher.dispatch(&mut |_, _| {});
+        watcher.run(ours)?.outcome().cloned()
+    });
+}

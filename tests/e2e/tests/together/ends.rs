@@ -153,9 +153,10 @@ spec:
     image: busybox
     resources: {limits: {memory: 24Mi, cpu: 100m}}
     script: |
-      # PID 1 is to be the kernel's choice.
+      # PID 1 is to be the kernel's choice: no other has much of the memory.
       echo 1000 > /proc/1/oom_score_adj
-      head -c 100000000 /dev/zero | tail -c 100000000 > /dev/null
+      for i in 1 2 3 4; do head -c 100000000 /dev/zero | tail -c 100000000 > /dev/null & done
+      wait
   - name: after
     image: busybox
     # With it the pod is of the class whose processes begin with a low score.

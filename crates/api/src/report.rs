@@ -97,19 +97,6 @@ impl Report {
         }
     }
 
-    /// As [`at`](Report::at), with what was probably meant.
-    pub(crate) fn add_at(
-        &mut self,
-        path: &FieldPath,
-        message: impl Into<String>,
-        suggestion: Option<String>,
-    ) {
-        if !self.is_bad(path) {
-            let position = self.origin.position(path);
-            self.add(position, path.clone(), message, suggestion);
-        }
-    }
-
     /// Reports that an object lacks something, unless a field in it is wrong already: that may be it.
     pub(crate) fn incomplete(&mut self, path: &FieldPath, message: impl Into<String>) {
         if !self

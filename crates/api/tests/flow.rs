@@ -132,6 +132,23 @@ fn references_reach_what_is_over_with_certainty() {
     assert_eq!(found, expected);
 }
 
+/// Looking for what was meant costs much where there are many names: it is done for what is shown alone.
+#[test]
+fn very_many_wrong_references_are_counted_quickly() {
+    let mut flows: String = (0..999).fold(String::new(), |mut text, i| {
+        let _ = writeln!(text, "  - {{name: node-number-{i}, jobTemplateRef: t}}");
+        text
+    });
+    let word = "$(flows.node-numbre-1.steps.s.results.r)".repeat(25_000);
+    let job = JOB.replace("[w]", &format!("['{word}']"));
+    let _ = writeln!(flows, "  - {{name: a, {job}}}");
+    let start = Instant::now();
+    let found = read(&flow(&flows)).unwrap_err();
+    assert!(found[0].ends_with("(node-number-1?)"), "{}", found[0]);
+    assert_eq!(found[100], ": and 24900 more mistakes");
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+}
+
 #[test]
 fn a_daemon_job_says_how_many_nodes_at_a_time() {
     let text = |more: &str| {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::diagnostic::{FieldPath, excerpt};
 use crate::flow::Flow;
 use crate::flow_reference::{FlowReference, Piece, pieces};
-use crate::report::{Report, did_you_mean};
+use crate::report::Report;
 
 /// Checks the references of every node: `graph` is that of `all`.
 pub(super) fn check(all: &[(FieldPath, &Flow)], graph: &Graph, report: &mut Report) {
@@ -48,10 +48,12 @@ impl References<'_> {
                     }
                     Piece::Reference(written, FlowReference::Result { node, step, result }) => {
                         let before = before.get_or_insert_with(|| self.before(i));
-                        if let Err((message, hint)) = self.result(before, &node, &step, &result) {
-                            let message = format!("{}: {message}", excerpt(written));
-                            report.add_at(path, message, hint);
-                        }
+                        let names = [node.as_str(), &step, &result];
+                        let mut wrong = |why: &str, given: &str, known: &[&str]| {
+                            let message = format!("{}: {why}", excerpt(written));
+                            report.suggest(path, message, given, known.iter().copied());
+                        };
+                        self.result(before, names, &mut wrong);
                     }
                 }
             }
@@ -74,49 +76,41 @@ impl References<'_> {
         seen
     }
 
+    /// Says what is wrong with a reference to a result: why, what was given, and what it could be.
     fn result(
         &self,
         before: &[bool],
-        node: &str,
-        step: &str,
-        result: &str,
-    ) -> Result<(), (String, Option<String>)> {
+        [node, step, result]: [&str; 3],
+        wrong: &mut dyn FnMut(&str, &str, &[&str]),
+    ) {
         let Some(place) = self.graph.place(node) else {
-            let names = self.all.iter().map(|(_, f)| f.name.as_str());
-            return Err((
-                "there is no flow of this name".to_owned(),
-                did_you_mean(node, names),
-            ));
+            let known: Vec<_> = self.all.iter().map(|(_, f)| f.name.as_str()).collect();
+            return wrong("there is no flow of this name", node, &known);
         };
+        let mut at_all = |why: String| wrong(&why, "", &[]);
         if before.get(place) != Some(&true) {
-            let message = format!("{node:?} need not be over by then; depend on it");
-            return Err((message, None));
+            return at_all(format!("{node:?} need not be over by then; depend on it"));
         }
         let Some((_, flow)) = self.all.get(place) else {
-            return Ok(());
+            return;
         };
         if flow.for_each.is_some() {
-            let message = format!("{node:?} runs once for each element, so it has no one result");
-            return Err((message, None));
+            let why = format!("{node:?} runs once for each element, so it has no one result");
+            return at_all(why);
         }
         let Some(task) = &flow.task_template else {
-            return Err((
-                format!("{node:?} is a Job, and only Tasks have results"),
-                None,
-            ));
+            return at_all(format!("{node:?} is a Job, and only Tasks have results"));
         };
         let steps = || task.steps.iter().chain(&task.finally);
         let Some(found) = steps().find(|s| s.name == step) else {
-            let names = steps().map(|s| s.name.as_str());
-            let hint = did_you_mean(step, names);
-            return Err((format!("{node:?} has no step {step:?}"), hint));
+            let known: Vec<_> = steps().map(|s| s.name.as_str()).collect();
+            return wrong(&format!("{node:?} has no step {step:?}"), step, &known);
         };
-        if found.results.iter().any(|r| r.name == result) {
-            return Ok(());
+        let known: Vec<_> = found.results.iter().map(|r| r.name.as_str()).collect();
+        if !known.contains(&result) {
+            let why = format!("step {step:?} has no result {result:?}");
+            wrong(&why, result, &known);
         }
-        let names = found.results.iter().map(|r| r.name.as_str());
-        let hint = did_you_mean(result, names);
-        Err((format!("step {step:?} has no result {result:?}"), hint))
     }
 }
 

@@ -11,8 +11,10 @@ mod lane;
 mod runs;
 mod secrets;
 mod target;
+mod telling;
 
 pub use engine::{Settings, run};
+pub(crate) use telling::Telling;
 
 use std::time::Duration;
 

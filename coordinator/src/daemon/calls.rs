@@ -1,7 +1,5 @@
 //! Calls of the API server about one DaemonJob.
 
-use std::time::Duration;
-
 use baton_api::daemon_status::DaemonJobStatus;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -12,10 +10,7 @@ use serde_json::json;
 
 use super::jobs::{JobKey, JobView};
 use super::object::DaemonObject;
-use crate::child::{self, Create, Note, Write};
-
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::child::{self, Create, Failure, Note, Write, patiently};
 
 /// What is to be called for.
 #[derive(Debug)]
@@ -70,13 +65,8 @@ pub(super) enum Done {
     },
     /// The DaemonJob was changed in between: as it is now.
     Conflict(Box<DaemonObject>),
-    /// It failed.
-    Failed {
-        what: &'static str,
-        error: String,
-        /// The same would be answered again.
-        is_refused: bool,
-    },
+    /// It failed: what was attempted.
+    Failed(&'static str, Failure),
 }
 
 /// Makes calls.
@@ -90,19 +80,8 @@ impl Caller {
     /// Makes a call, and waits for its outcome.
     pub(super) async fn call(&self, of: &ObjectReference, op: Op) -> Done {
         let what = op.name();
-        match tokio::time::timeout(PATIENCE, self.attempt(of, op)).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(e)) => Done::Failed {
-                what,
-                is_refused: child::is_refusal(&e),
-                error: child::message(e),
-            },
-            Err(_) => Done::Failed {
-                what,
-                is_refused: false,
-                error: format!("no answer within {PATIENCE:?}"),
-            },
-        }
+        let done = patiently(self.attempt(of, op)).await;
+        done.unwrap_or_else(|failure| Done::Failed(what, failure))
     }
 
     async fn attempt(&self, of: &ObjectReference, op: Op) -> Result<Done, kube::Error> {

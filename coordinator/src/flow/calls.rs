@@ -1,24 +1,18 @@
 //! Calls of the API server about one flow.
 
-use std::time::Duration;
-
 use baton_api::flow_status::JobFlowStatus;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
 use kube::api::Api;
 use kube::runtime::events::Recorder;
-use kube::{Client, Resource};
 use serde_json::json;
 
 use super::children::{Child, ChildKey, ChildKind, STOP_DEADLINE_SECONDS};
 use super::make::Object;
 use super::object::{FlowView, JobFlowObject};
 use super::plan::Op;
-use crate::child::{self, Create, Write};
+use crate::child::{self, Create, Failure, Write, patiently};
 use crate::task::object::TaskObject;
-
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What came of an [`Op`].
 #[derive(Debug)]
@@ -40,11 +34,7 @@ pub(super) enum Done {
     /// The event was written, or could not be.
     Emitted,
     /// It failed.
-    Failed {
-        what: What,
-        error: String,
-        is_refused: bool,
-    },
+    Failed(What, Failure),
 }
 
 /// What a call was about.
@@ -82,20 +72,8 @@ impl Caller {
     /// Makes a call, and waits for its outcome.
     pub(super) async fn call(&self, flow: &FlowView, durable: &JobFlowStatus, op: Op) -> Done {
         let what = What::of(&op);
-        let (error, is_refused) =
-            match tokio::time::timeout(PATIENCE, self.attempt(flow, durable, op)).await {
-                Ok(Ok(done)) => return done,
-                Ok(Err(e)) => {
-                    let is_refused = child::is_refusal(&e);
-                    (child::message(e), is_refused)
-                }
-                Err(_) => (format!("no answer within {PATIENCE:?}"), false),
-            };
-        Done::Failed {
-            what,
-            error,
-            is_refused,
-        }
+        let done = patiently(self.attempt(flow, durable, op)).await;
+        done.unwrap_or_else(|failure| Done::Failed(what, failure))
     }
 
     async fn attempt(
@@ -146,7 +124,7 @@ impl Caller {
                 Done::Deleted(child.key(), child.uid.clone())
             }
             Op::WriteStatus(status) => {
-                let object = reference(flow);
+                let object = flow.reference();
                 match child::write_status(&flows, &object, durable, &*status).await? {
                     Write::Done(now) => Done::Wrote(status, Box::new(now)),
                     Write::Conflict(now) => Done::Conflict(Box::new(now)),
@@ -158,21 +136,9 @@ impl Caller {
                 Done::Gone
             }
             Op::Emit(note) => {
-                child::emit(&self.recorder, &reference(flow), note).await;
+                child::emit(&self.recorder, &flow.reference(), note).await;
                 Done::Emitted
             }
         })
-    }
-}
-
-fn reference(flow: &FlowView) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(JobFlowObject::api_version(&()).into_owned()),
-        kind: Some("JobFlow".to_owned()),
-        name: Some(flow.name.clone()),
-        namespace: Some(flow.namespace.clone()),
-        uid: Some(flow.uid.clone()),
-        resource_version: Some(flow.resource_version.clone()),
-        ..ObjectReference::default()
     }
 }

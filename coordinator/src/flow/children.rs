@@ -103,7 +103,7 @@ impl Child {
     /// What is to be known of a Task; `None` where no object of Baton controls it.
     pub fn of_task(task: &TaskObject) -> Option<Child> {
         let child = Child::of_meta(ChildKind::Task, &task.metadata)?;
-        let status: TaskStatus = crate::task::object::read_status(task);
+        let status: TaskStatus = task.read_status();
         let reason = || word(Some(&status.reason));
         let seen = match status.phase {
             TaskPhase::Pending | TaskPhase::Running | TaskPhase::Scheduled => Seen::Live,

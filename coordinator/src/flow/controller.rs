@@ -23,7 +23,7 @@ use super::memory::Memory;
 use super::object::{FlowView, Template};
 use super::plan::{Busy, Seen, plan};
 use super::watches::Kind;
-use crate::callbacks::Story;
+use crate::callbacks::{Story, Telling};
 use crate::child::recorder;
 use crate::clock::{later, now};
 use crate::control::{Control, Settings, Shell};
@@ -51,10 +51,7 @@ struct Entry {
     gone: HashSet<String>,
     /// Since when the end of a child is known that something may follow from.
     turn: Option<Instant>,
-    /// Run, generation and length of the story that was told last.
-    told: (u32, Option<i64>, usize),
-    /// The story could not be handed over.
-    untold: bool,
+    telling: Telling,
 }
 
 /// What came of a call about the flow of this UID.
@@ -119,7 +116,7 @@ impl Control for Controller {
     }
 
     fn reconcile(&mut self, uid: &str) {
-        if self.flows.get(uid).is_some_and(|e| e.untold) {
+        if self.flows.get(uid).is_some_and(|e| e.telling.is_late()) {
             self.tell(uid);
         }
         let none = OfFlow::new();
@@ -141,7 +138,7 @@ impl Control for Controller {
             is_crowded: self.shell.is_crowded(),
         };
         let next = plan(&mut entry.memory, &seen, now());
-        let again = entry.untold.then(|| later(now(), AGAIN));
+        let again = entry.telling.is_late().then(|| later(now(), AGAIN));
         let wake = next.wake.into_iter().chain(again).min();
         self.shell.queue.wake_at(uid, wake);
         self.count(uid);

@@ -8,10 +8,12 @@ use baton_api::{Object as Document, review_object};
 use baton_flow::Graph;
 use baton_pod::FlowNames;
 use baton_pod::names::RERUN_ANNOTATION;
+use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::Value;
 
 use super::change::{Digests, params_digest};
-use crate::child::{Kind, Object};
+use crate::child::{Kind, Object, reference_to};
+use crate::schedule::is_template;
 
 /// The kind JobFlow.
 #[derive(Debug, Clone, Default)]
@@ -114,7 +116,7 @@ impl FlowView {
         let uid = meta.uid.clone().unwrap_or_default();
         let known = known
             .filter(|k| k.uid == uid && k.generation.is_some() && k.generation == meta.generation);
-        let is_scheduled = flow.spec.get("schedule").is_some_and(|s| !s.is_null());
+        let is_scheduled = is_template(&flow.spec);
         let annotations = meta.annotations.as_ref();
         FlowView {
             namespace: meta.namespace.clone().unwrap_or_default(),
@@ -135,6 +137,12 @@ impl FlowView {
                 None => review(flow),
             },
         }
+    }
+
+    /// How it is spoken of in calls.
+    pub fn reference(&self) -> ObjectReference {
+        let place = (self.namespace.as_str(), self.name.as_str());
+        reference_to::<JobFlowObject>(place, &self.uid, &self.resource_version)
     }
 }
 

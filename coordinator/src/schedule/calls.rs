@@ -1,19 +1,16 @@
 //! What is done about one template.
 
-use std::time::Duration;
-
 use baton_protocol::Timestamp;
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::events::Recorder;
 
-use super::object::{Run, Template, TemplateStatus, Thin, run_name, run_of};
+use super::make::{run_name, run_of};
+use super::object::{Run, Template, TemplateStatus, Thin};
 use super::present::short;
-use crate::child::{self, Create, Kind, Note, Object, Write};
+use crate::child::{self, Create, Kind, Note, Object, Write, patiently};
 use crate::text::cut;
 
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest answer of the API server that is kept, in characters.
 const MAX_WHY: usize = 500;
 
@@ -73,15 +70,11 @@ impl Caller {
             Op::Emit(_) => "writing an event".to_owned(),
         };
         let of_start = matches!(op, Op::Start { .. });
-        let failed = |why: String| Done::Failed {
+        let done = patiently(self.attempt::<K>(template, op)).await;
+        done.unwrap_or_else(|failure| Done::Failed {
             of_start,
-            why: cut(&format!("{what}: {why}"), MAX_WHY),
-        };
-        match tokio::time::timeout(PATIENCE, self.attempt::<K>(template, op)).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(e)) => failed(child::message(e)),
-            Err(_) => failed(format!("no answer within {:?}", PATIENCE)),
-        }
+            why: cut(&format!("{what}: {}", failure.error), MAX_WHY),
+        })
     }
 
     async fn attempt<K: Kind>(&self, template: &Template, op: Op) -> Result<Done, kube::Error> {

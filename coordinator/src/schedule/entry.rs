@@ -196,7 +196,9 @@ mod tests {
     use super::*;
     use crate::child::Object;
     use crate::flow::object::JobFlowKind;
-    use crate::schedule::object::{TaskKind, Thin, run_of};
+    use crate::schedule::make::run_of;
+    use crate::schedule::object::Thin;
+    use crate::task::object::TaskKind;
     use baton_schedule::RunState;
     use serde_json::{Value, json};
 

@@ -1,7 +1,9 @@
 //! The controller of schedules: what `spec.schedule` of a Task or JobFlow asks for.
 //!
 //! ```text
-//! object      a template or one of its runs, as the API server has it; the run that is made of a template
+//! object      a template or one of its runs, as the API server has it
+//! make        a template and a time -> the run that is made of it
+//! review      which objects are templates, and that they stay what they are
 //! present     what is known and planned -> the template's status
 //! controller  the loop: watches and time in, calls of the API server out
 //! entry       a template and its runs -> the next thing to do
@@ -16,19 +18,24 @@
 mod calls;
 mod controller;
 mod entry;
+mod make;
 mod object;
 mod present;
+mod review;
+mod watches;
 
 use std::future::Future;
 
 use kube::Client;
 
-pub use object::{DUE_ANNOTATION, SCHEDULE_LABEL, TaskKind, is_template, review_change};
+pub use make::{DUE_ANNOTATION, SCHEDULE_LABEL};
+pub use review::{is_template, review_change};
 
 use crate::child::Kind;
 use crate::control::{Control, Settings};
 use crate::flow::object::JobFlowKind;
 use crate::metrics::Metrics;
+use crate::task::object::TaskKind;
 use controller::Controller;
 
 /// Follows the schedules of Tasks and JobFlows until `stop` resolves: to be called by the replica that
@@ -52,7 +59,7 @@ async fn follow<K: Kind>(
     metrics: &Metrics,
     stop: impl Future<Output = ()>,
 ) {
-    let (lists, mut changes) = object::watch::<K>(client, &settings.namespaces).begin();
+    let (lists, mut changes) = watches::watch::<K>(client, &settings.namespaces).begin();
     let mut controller = Controller::<K>::new(client.clone(), settings, metrics.clone(), lists);
     let mut stop = std::pin::pin!(stop);
     loop {

@@ -7,7 +7,8 @@ use baton_api::schedule::{MAX_ACTIVE_NAMED, ScheduleStatus};
 use baton_protocol::Timestamp;
 use baton_schedule::{Plan, RunState};
 
-use super::object::{Run, Template, TemplateStatus, run_name};
+use super::make::run_name;
+use super::object::{Run, Template, TemplateStatus};
 use crate::conditions;
 use crate::trouble::Trouble;
 

@@ -1,20 +1,15 @@
 //! Calls of the API server.
 
-use std::time::Duration;
-
 use baton_api::status::TaskStatus;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
 use kube::api::{Api, DeleteParams, Preconditions};
 use kube::runtime::events::Recorder;
-use kube::{Client, Resource};
 use serde_json::json;
 
 use super::object::{TaskObject, TaskView};
 use super::plan::Op;
-use crate::child::{self, Create, Write, is_gone};
-
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::child::{self, Create, Failure, Write, is_gone, patiently};
 
 /// What came of an [`Op`].
 #[derive(Debug)]
@@ -39,14 +34,8 @@ pub(super) enum Done {
     Conflict(Box<TaskObject>),
     /// There is nothing more to do about it.
     Nothing,
-    /// It failed.
-    Failed {
-        what: &'static str,
-        error: String,
-        is_refused: bool,
-        /// The server may have done it.
-        is_open: bool,
-    },
+    /// It failed: what was attempted.
+    Failed(&'static str, Failure),
 }
 
 /// Makes calls about one Task.
@@ -60,21 +49,8 @@ impl Caller {
     /// Makes a call, and waits for its outcome.
     pub(super) async fn call(&self, task: &TaskView, durable: &TaskStatus, op: Op) -> Done {
         let what = name_of(&op);
-        match tokio::time::timeout(PATIENCE, self.attempt(task, durable, op)).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(e)) => Done::Failed {
-                what,
-                is_refused: child::is_refusal(&e),
-                is_open: child::is_open(&e),
-                error: child::message(e),
-            },
-            Err(_) => Done::Failed {
-                what,
-                error: format!("no answer within {PATIENCE:?}"),
-                is_refused: false,
-                is_open: true,
-            },
-        }
+        let done = patiently(self.attempt(task, durable, op)).await;
+        done.unwrap_or_else(|failure| Done::Failed(what, failure))
     }
 
     async fn attempt(
@@ -116,7 +92,7 @@ impl Caller {
                 })
             }
             Op::WriteStatus(status) => {
-                let object = reference(task);
+                let object = task.reference();
                 let written = child::write_status(&tasks, &object, durable, &*status).await?;
                 Ok(match written {
                     Write::Done(now) => Done::Wrote(status, Box::new(now)),
@@ -130,22 +106,10 @@ impl Caller {
                 Ok(Done::Nothing)
             }
             Op::Emit(note) => {
-                child::emit(&self.recorder, &reference(task), note).await;
+                child::emit(&self.recorder, &task.reference(), note).await;
                 Ok(Done::Nothing)
             }
         }
-    }
-}
-
-fn reference(task: &TaskView) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(TaskObject::api_version(&()).into_owned()),
-        kind: Some("Task".to_owned()),
-        name: Some(task.name.clone()),
-        namespace: Some(task.namespace.clone()),
-        uid: Some(task.uid.clone()),
-        resource_version: Some(task.resource_version.clone()),
-        ..ObjectReference::default()
     }
 }
 

@@ -154,7 +154,7 @@ impl Control for Controller {
         };
         let next = plan(&mut entry.memory, &seen, now);
         // A time that is over already: at once, but after everything else.
-        let wake = match entry.untold {
+        let wake = match entry.telling.is_late() {
             true => Some(
                 next.wake
                     .map_or(later(now, AGAIN), |w| w.min(later(now, AGAIN))),
@@ -171,7 +171,7 @@ impl Control for Controller {
             None => {}
         }
         self.index(uid);
-        if self.tasks.get(uid).is_some_and(|e| e.untold) {
+        if self.tasks.get(uid).is_some_and(|e| e.telling.is_late()) {
             self.tell(uid);
         }
     }

@@ -1,74 +1,27 @@
 //! The Task as the API server has it.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use baton_api::Rendered;
-use baton_api::status::TaskStatus;
 use baton_pod::names::RERUN_ANNOTATION;
-use k8s_openapi::NamespaceResourceScope;
-use kube::api::ObjectMeta;
-use serde::{Deserialize, Serialize, Serializer};
+use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::child::Written;
+use crate::child::{Kind, Object, reference_to};
+
+/// The kind Task.
+#[derive(Debug, Clone, Default)]
+pub struct TaskKind;
+
+impl Kind for TaskKind {
+    const KIND: &'static str = "Task";
+    const PLURAL: &'static str = "tasks";
+}
 
 /// A Task, with its spec and status as they were written: anything may be in them.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct TaskObject {
-    /// Its name, namespace, UID and so on.
-    pub metadata: ObjectMeta,
-    /// Its spec.
-    #[serde(default)]
-    pub spec: Value,
-    /// Its status.
-    #[serde(default)]
-    pub status: Value,
-}
-
-impl Serialize for TaskObject {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let written = Written {
-            api_version: baton_api::task::API_VERSION,
-            kind: "Task",
-            metadata: &self.metadata,
-            spec: &self.spec,
-            status: &self.status,
-        };
-        written.serialize(serializer)
-    }
-}
-
-impl kube::Resource for TaskObject {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "Task".into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        "baton.dev".into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1alpha1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        "tasks".into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+pub type TaskObject = Object<TaskKind>;
 
 /// What the controller needs to know of a Task's metadata and spec.
 #[derive(Debug, Clone)]
@@ -136,17 +89,11 @@ impl TaskView {
             spec,
         }
     }
-}
 
-/// The status of a Task: what can be read of it. One that somebody else broke counts as none.
-pub fn read_status(task: &TaskObject) -> TaskStatus {
-    match &task.status {
-        Value::Null => TaskStatus::default(),
-        status => TaskStatus::deserialize(status).unwrap_or_else(|e| {
-            let name = task.metadata.name.as_deref().unwrap_or_default();
-            tracing::warn!(task = name, error = %e, "the status cannot be read and counts as none");
-            TaskStatus::default()
-        }),
+    /// How it is spoken of in calls.
+    pub fn reference(&self) -> ObjectReference {
+        let place = (self.namespace.as_str(), self.name.as_str());
+        reference_to::<TaskObject>(place, &self.uid, &self.resource_version)
     }
 }
 

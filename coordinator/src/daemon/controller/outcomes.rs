@@ -1,7 +1,7 @@
 //! Calls of the API server: their start, and what came of them.
 
 use super::{CallOf, Controller, Odd};
-use crate::child::{Note, reference};
+use crate::child::{Failure, Note, reference};
 use crate::clock::now;
 use crate::daemon::calls::{Done, Op};
 use crate::daemon::jobs::JobKey;
@@ -71,40 +71,25 @@ impl Controller {
                 self.put_daemon(&uid, &object);
             }
             (Done::Conflict(object), None) => self.put_daemon(&uid, &object),
-            (
-                Done::Failed {
-                    what,
-                    error,
-                    is_refused,
-                },
-                key,
-            ) => {
-                self.failed(&uid, what, error, is_refused, key);
-            }
+            (Done::Failed(what, failure), key) => self.failed(&uid, what, &failure, key),
             _ => {}
         }
     }
 
-    fn failed(
-        &mut self,
-        uid: &str,
-        what: &'static str,
-        error: String,
-        is_refused: bool,
-        key: Option<JobKey>,
-    ) {
+    fn failed(&mut self, uid: &str, what: &'static str, failure: &Failure, key: Option<JobKey>) {
         let Some(entry) = self.daemons.get_mut(uid) else {
             return;
         };
         let now = now();
         let (name, namespace) = (entry.view.name(), &entry.view.meta.namespace);
+        let error = failure.error.as_str();
         tracing::warn!(daemonjob = name, ?namespace, what, error, "a call failed");
         let message = format!("{what}: {error}");
         let Some(key) = key else {
             return entry.trouble.add("CallFailed", message, now);
         };
         let makes = what == "creating a Job";
-        if makes && is_refused {
+        if makes && failure.is_refused {
             entry.odd.insert(key, Odd::Refused);
             let note = Note {
                 is_warning: true,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use baton_flow::Seen as End;
 
 use super::{Controller, Entry};
+use crate::callbacks::Telling;
 use crate::child::is_older;
 use crate::control::Known;
 use crate::flow::children::{Child, ChildKey, ChildKind, OfFlow};
@@ -122,8 +123,7 @@ impl Controller {
                     phase: None,
                     gone: HashSet::new(),
                     turn: None,
-                    told: (0, None, 0),
-                    untold: false,
+                    telling: Telling::default(),
                 };
                 self.flows.insert(uid.clone(), entry);
                 self.count(&uid);

@@ -1,6 +1,7 @@
 //! Calls of the API server: their start, and what came of them.
 
 use super::Controller;
+use crate::child::Failure;
 use crate::clock::now;
 use crate::flow::calls::{Done, What};
 use crate::flow::children::{Child, ChildKind};
@@ -90,23 +91,20 @@ impl Controller {
                 self.put_flow(&flow);
             }
             Done::Gone | Done::Emitted => {}
-            Done::Failed {
-                what,
-                error,
-                is_refused,
-            } => self.failed(uid, what, &error, is_refused),
+            Done::Failed(what, failure) => self.failed(uid, what, &failure),
         }
         self.forget_gone(uid);
     }
 
-    fn failed(&mut self, uid: &str, what: What, error: &str, is_refused: bool) {
+    fn failed(&mut self, uid: &str, what: What, failure: &Failure) {
         let Some(entry) = self.flows.get_mut(uid) else {
             return;
         };
         let (flow, namespace) = (&entry.view.name, &entry.view.namespace);
+        let error = failure.error.as_str();
         tracing::warn!(flow, namespace, ?what, error, "a call failed");
         match what {
-            What::Creating(key) if is_refused => entry.memory.refuse(key, error),
+            What::Creating(key) if failure.is_refused => entry.memory.refuse(key, error),
             What::Creating(key) => {
                 let message = format!("{:?} {:?} cannot be made: {error}", key.0, key.1);
                 entry.memory.failed(key, "CreateFailed", &message, now());

@@ -36,12 +36,6 @@ impl Controller {
             return;
         };
         let status = &entry.memory.durable;
-        let events = story(uid, &entry.view.name, status);
-        let told = (status.run, entry.view.generation, events.len());
-        if events.is_empty() || told == entry.told {
-            entry.untold = false;
-            return;
-        }
         let spec = entry.view.spec.as_ref().ok();
         let story = Story {
             task: uid.to_owned(),
@@ -49,12 +43,11 @@ impl Controller {
             name: entry.view.name.clone(),
             run: status.run,
             sinks: spec.map(|s| s.spec.callbacks.clone()).unwrap_or_default(),
-            events,
+            events: story(uid, &entry.view.name, status),
             known: entry.memory.status.callbacks.clone(),
         };
-        entry.untold = self.stories.try_send(story).is_err();
-        if !entry.untold {
-            entry.told = told;
-        }
+        entry
+            .telling
+            .tell(story, entry.view.generation, &self.stories);
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use baton_api::status::TaskPhase;
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::callbacks::Telling;
 use crate::task::batches::BatchId;
 use crate::task::memory::Memory;
-use crate::task::object::{TaskObject, TaskView, read_status};
+use crate::task::object::{TaskObject, TaskView};
 
 /// A Task, and what is under way for it.
 pub(super) struct Entry {
@@ -25,10 +26,7 @@ pub(super) struct Entry {
     /// Namespace and name of the pod that is being made, or was with an open end.
     pub(super) making: Option<(String, String)>,
     pub(super) phase: Option<TaskPhase>,
-    /// Run, generation and length of the story that was told last.
-    pub(super) told: (u32, Option<i64>, usize),
-    /// The story could not be handed over.
-    pub(super) untold: bool,
+    pub(super) telling: Telling,
 }
 
 impl Entry {
@@ -36,15 +34,14 @@ impl Entry {
     pub(super) fn new(task: &TaskObject) -> Entry {
         Entry {
             view: TaskView::read(task, None),
-            memory: Memory::new(read_status(task)),
+            memory: Memory::new(task.read_status()),
             busy: false,
             awaiting: Vec::new(),
             writing: Vec::new(),
             pod: None,
             making: None,
             phase: None,
-            told: (0, None, 0),
-            untold: false,
+            telling: Telling::default(),
         }
     }
 

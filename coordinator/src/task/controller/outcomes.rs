@@ -1,10 +1,10 @@
 //! Calls of the API server: their start, and what came of them.
 
 use super::Controller;
+use crate::child::Failure;
 use crate::clock::now;
 use crate::task::calls::Done;
 use crate::task::memory::Memory;
-use crate::task::object::read_status;
 use crate::task::plan::Op;
 use crate::task::watches::trimmed;
 
@@ -48,7 +48,7 @@ impl Controller {
         };
         entry.busy = false;
         // Where nothing was answered, the pod may be there.
-        let is_open = matches!(done, Done::Failed { is_open: true, .. });
+        let is_open = matches!(&done, Done::Failed(_, failure) if failure.is_open);
         if let Some(pod) = entry.making.take_if(|_| !is_open) {
             self.making.remove(&pod);
         }
@@ -87,7 +87,7 @@ impl Controller {
                 self.tell(uid);
             }
             Done::Conflict(task) => {
-                let status = read_status(&task);
+                let status = task.read_status();
                 if status == memory.durable {
                     entry.awaiting.extend(writing);
                 } else {
@@ -100,12 +100,10 @@ impl Controller {
                 self.put_task(uid, &task);
             }
             Done::Nothing => entry.awaiting.extend(writing),
-            Done::Failed {
-                what,
-                error,
-                is_refused,
-                ..
-            } => {
+            Done::Failed(what, failure) => {
+                let Failure {
+                    error, is_refused, ..
+                } = failure;
                 let (task, namespace) = (&entry.view.name, &entry.view.namespace);
                 tracing::warn!(
                     task,

@@ -32,12 +32,6 @@ impl Controller {
             return;
         };
         let status = &entry.memory.durable;
-        let events = story(&entry.view.name, status);
-        let told = (status.run, entry.view.generation, events.len());
-        if events.is_empty() || told == entry.told {
-            entry.untold = false;
-            return;
-        }
         let spec = entry.view.spec.as_ref().ok();
         let story = Story {
             task: uid.to_owned(),
@@ -45,14 +39,14 @@ impl Controller {
             name: entry.view.name.clone(),
             run: status.run,
             sinks: spec.map(|s| s.spec().callbacks.clone()).unwrap_or_default(),
-            events,
+            events: story(&entry.view.name, status),
             known: entry.memory.status.callbacks.clone(),
         };
-        entry.untold = self.stories.try_send(story).is_err();
-        if entry.untold {
+        entry
+            .telling
+            .tell(story, entry.view.generation, &self.stories);
+        if entry.telling.is_late() {
             self.shell.queue.wake_by(uid, later(now(), AGAIN));
-        } else {
-            entry.told = told;
         }
     }
 }

@@ -164,3 +164,45 @@ fn results_that_are_too_long_are_told_of_once() {
     let told = world.notes.iter().filter(|n| n.reason == "ResultsTooLong");
     assert_eq!(told.count(), 1);
 }
+
+#[test]
+fn a_node_that_is_added_changes_no_name_that_is_taken() {
+    let list = |more: &[&str]| {
+        let mut spec = json!({"flows": [node("a", &[])], "maxParallel": 2});
+        spec["flows"][0]["forEach"] = json!({"items": ["x", "y", "z"]});
+        let flows = spec["flows"].as_array_mut().unwrap();
+        // Before it: places change too.
+        more.iter()
+            .for_each(|name| flows.insert(0, node(name, &[])));
+        spec
+    };
+    let mut world = World::new(list(&[]));
+    world.settle();
+    assert_eq!(world.live(), ["f-a-0", "f-a-1"]);
+    world.change(list(&["a-7"]), "");
+    assert_eq!(world.live(), ["f-a-0", "f-a-1"], "they are the same still");
+    assert_eq!(
+        world.states(),
+        ["a-7 Running", "a Running"],
+        "none of them was taken for deleted"
+    );
+    for name in ["f-a-0", "f-a-1"] {
+        world.succeed(name);
+    }
+    // What is made from now on is called as it has to be.
+    assert_eq!(world.live(), ["f-a--2", "f-a-7"]);
+    // A node whose name another's Job has waits for its own.
+    let generation = world.view.generation.unwrap() + 1;
+    world.view = flow(list(&["a-0", "a-7"]), "", generation);
+    world.end("f-a-7", End::Succeeded);
+    let creates = |op: &Op| matches!(op, Op::Create((_, name), _) if name == "f-a-0");
+    let mut wanted = 0;
+    for _ in 0..5 {
+        world.now += 2;
+        let (its, others): (Vec<_>, Vec<_>) = world.plan().ops.into_iter().partition(creates);
+        wanted += its.len();
+        others.into_iter().for_each(|op| world.apply(op));
+    }
+    assert!(wanted > 0, "it is to be made");
+    assert_eq!(world.states()[0], "a-0 Running");
+}

@@ -230,7 +230,16 @@ pub(crate) async fn unpublish(
 
 async fn connect(socket: &Path) -> Channel {
     let uri = format!("unix:{}", socket.display());
-    Endpoint::try_from(uri).unwrap().connect().await.unwrap()
+    let endpoint = Endpoint::try_from(uri).unwrap();
+    let start = Instant::now();
+    loop {
+        // A socket is there a moment before somebody listens; the kubelet comes again, too.
+        match endpoint.connect().await {
+            Ok(channel) => return channel,
+            Err(e) => assert!(start.elapsed() < DEADLINE, "{}: {e}", socket.display()),
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 /// What the entrypoint of a step leaves at its end.

@@ -352,6 +352,7 @@ http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), H).serve_forever()",
     assert_eq!(live.events(), ["Starting python3"], "503 is not ready");
     fs::write(live.folder.path().join("well"), "").unwrap();
     until("readiness", || live.events().contains(&"Ready".to_owned()));
+    until("its activity", || live.exists("step/activity"));
     let activity: serde_json::Value = serde_json::from_str(&live.read("step/activity")).unwrap();
     assert_eq!(activity["port"], port);
     assert!(

@@ -15,7 +15,7 @@ use baton_pod::names::{
 use baton_pod::task::task;
 use k8s_openapi::api::batch::v1::Job;
 
-use super::children::{ChildKind, TTL_ANNOTATION};
+use super::children::{ChildKey, ChildKind, TTL_ANNOTATION};
 use super::object::{FlowSpec, FlowView, Template};
 use crate::task::object::TaskObject;
 
@@ -62,20 +62,23 @@ pub struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// The Job or Task of an attempt, and what its template says otherwise than the globals.
+    /// The Job or Task of an attempt under this name, and what its template says otherwise than the
+    /// globals.
     ///
     /// # Errors
     /// Where something is missing or wrong.
-    pub fn make(&self, id: InstanceId, attempt: u32) -> Result<(Object, Vec<String>), Why> {
+    pub fn make(
+        &self,
+        id: InstanceId,
+        attempt: u32,
+        name: &str,
+    ) -> Result<(Object, Vec<String>), Why> {
         let node = self.flow.spec.node(id.node).ok_or_else(|| {
             // The place is one of the graph that was made from these nodes.
             Why::Invalid("there is no such flow".to_owned())
         })?;
         let item = self.item(node, id.index)?;
-        let (name, index) = (
-            self.name(id, attempt),
-            node.for_each.as_ref().map(|_| id.index),
-        );
+        let index = node.for_each.as_ref().map(|_| id.index);
         let own = |key: &str, value: String| (key.to_owned(), value);
         let labels = BTreeMap::from([
             own(FLOW_LABEL, label_value(&self.view.name)),
@@ -84,7 +87,7 @@ impl Maker<'_> {
         let mut annotations = BTreeMap::from([own(ATTEMPT_ANNOTATION, attempt.to_string())]);
         annotations.extend(index.map(|i| own(INDEX_ANNOTATION, i.to_string())));
         let inputs = |annotations| JobInputs {
-            name: &name,
+            name,
             owner: Owner {
                 kind: "JobFlow",
                 name: &self.view.name,
@@ -148,10 +151,6 @@ impl Maker<'_> {
             },
         }
     }
-
-    fn name(&self, id: InstanceId, attempt: u32) -> String {
-        child_name(&self.view.name, self.flow, id, attempt)
-    }
 }
 
 fn invalid(error: baton_pod::BuildError) -> Why {
@@ -169,6 +168,26 @@ pub fn child_kind(flow: &FlowSpec, id: InstanceId) -> ChildKind {
 /// The name of an attempt's Job or Task.
 pub fn child_name(flow_name: &str, flow: &FlowSpec, id: InstanceId, attempt: u32) -> String {
     flow.names.of(flow_name, &flow.spec, id, attempt)
+}
+
+/// What an attempt is run by, and its name: the one that is recorded, where there is one, as nodes that
+/// were added since may have changed what it would be called now.
+pub fn child_key(
+    status: &JobFlowStatus,
+    flow_name: &str,
+    flow: &FlowSpec,
+    id: InstanceId,
+    attempt: u32,
+) -> ChildKey {
+    let recorded = || {
+        let name = &flow.graph.nodes().get(id.node)?.name;
+        let in_place = status.nodes.get(id.node).filter(|n| n.name == *name);
+        let node = in_place.or_else(|| status.node(name))?;
+        let job = node.jobs.get(id.index)?;
+        (job.attempts == attempt && !job.name.is_empty()).then(|| job.name.clone())
+    };
+    let name = recorded().unwrap_or_else(|| child_name(flow_name, flow, id, attempt));
+    (child_kind(flow, id), name)
 }
 
 /// A result of a node that is over, as the status has it.

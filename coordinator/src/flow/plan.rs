@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use baton_api::flow::RetainPolicy;
 use baton_api::flow_status::{JobFlowPhase, JobFlowStatus};
-use baton_flow::{NodePhase, Seen as End, State, fold};
+use baton_flow::{InstanceId, NodePhase, Seen as End, State, fold};
 use baton_protocol::Timestamp;
 
 use super::change::{kept_differs, refused, seal};
 use super::children::{Child, ChildKey, ChildKind, OfFlow};
-use super::make::{Maker, Object, child_kind, child_name, result_of};
+use super::make::{Maker, Object, child_key, child_name, result_of};
 use super::memory::Memory;
 use super::object::{FlowSpec, FlowView, Template};
 use super::present::{accepted, present};
@@ -140,10 +140,6 @@ fn run(memory: &mut Memory, seen: &Seen<'_>, spec: &FlowSpec, now: Timestamp, ne
     status.observed_generation = seen.flow.generation;
     accepted(status, seen.flow.generation, None, now);
     let graph = &spec.graph;
-    let key = |id, attempt| {
-        let name = child_name(&seen.flow.name, spec, id, attempt);
-        (child_kind(spec, id), name)
-    };
     results::take(memory, seen);
 
     let state = memory.status.state(graph);
@@ -157,7 +153,7 @@ fn run(memory: &mut Memory, seen: &Seen<'_>, spec: &FlowSpec, now: Timestamp, ne
             template: seen.template,
             results: &results,
         };
-        let look = |id, attempt| look(memory, seen, key(id, attempt));
+        let look = |id, attempt| look(memory, seen, spec, id, attempt);
         let mut starter = beginning::Starter::new(&maker);
         let mut begin = |state: &State, node| starter.begin(state, node);
         let state = fold(graph, &rules, &state, now, &look, &mut begin);
@@ -167,7 +163,7 @@ fn run(memory: &mut Memory, seen: &Seen<'_>, spec: &FlowSpec, now: Timestamp, ne
     for note in notes {
         memory.note(false, "TemplateWins", &note);
     }
-    let name = |id, attempt| key(id, attempt).1;
+    let name = |id, attempt| child_name(&seen.flow.name, spec, id, attempt);
     memory.status.set_state(graph, &state, &name);
     results::tell_ends(memory, seen, spec, now);
     seal(&mut memory.status, spec);
@@ -225,14 +221,31 @@ fn again(memory: &mut Memory, seen: &Seen<'_>, spec: &FlowSpec, now: Timestamp) 
 }
 
 /// How the child of an attempt stands.
-fn look(memory: &Memory, seen: &Seen<'_>, key: ChildKey) -> End {
-    if let Some(child) = seen.children.get(&key) {
+fn look(memory: &Memory, seen: &Seen<'_>, spec: &FlowSpec, id: InstanceId, attempt: u32) -> End {
+    let key = child_key(&memory.status, &seen.flow.name, spec, id, attempt);
+    let node = spec.graph.nodes().get(id.node);
+    let is_its = |child: &Child| {
+        let is_nodes = node.is_some_and(|n| n.name == child.node);
+        is_nodes && child.index == id.index && child.attempt == attempt
+    };
+    look_at(memory, seen, &key, &is_its)
+}
+
+/// How the child of this name stands, where it is the one that is meant: another node may have had one of
+/// the name.
+fn look_at(
+    memory: &Memory,
+    seen: &Seen<'_>,
+    key: &ChildKey,
+    is_it: &dyn Fn(&Child) -> bool,
+) -> End {
+    if let Some(child) = seen.children.get(key).filter(|c| is_it(c)) {
         return child.seen.clone();
     }
-    if seen.busy.children.contains(&key) {
+    if seen.busy.children.contains(key) {
         return End::Unknown;
     }
-    match memory.refused.get(&key) {
+    match memory.refused.get(key) {
         Some(_) => End::Failed("Refused".to_owned()),
         None => End::Absent,
     }

@@ -8,7 +8,7 @@ use baton_protocol::Timestamp;
 
 use super::{Memory, Next, Op, Seen, look};
 use crate::flow::children::{Child, ChildKey, ChildKind};
-use crate::flow::make::{Maker, Why, child_kind, child_name, result_of};
+use crate::flow::make::{Maker, Why, child_key, result_of};
 use crate::flow::object::FlowSpec;
 
 /// Does what follows from the state, as far as it is durable.
@@ -21,18 +21,17 @@ pub(super) fn act(
     next: &mut Next,
 ) {
     let rules = spec.spec.rules(state.started_at);
-    let key = |id, attempt| {
-        let name = child_name(&seen.flow.name, spec, id, attempt);
-        (child_kind(spec, id), name)
-    };
     let todo = {
-        let look = |id, attempt| look(memory, seen, key(id, attempt));
+        let look = |id, attempt| look(memory, seen, spec, id, attempt);
         actions(&spec.graph, &rules, state, now, &look)
     };
     for action in todo {
         match action {
             Action::WakeAt(at) => next.wake_at(at),
-            Action::Stop { id, attempt } => stop(memory, seen, &key(id, attempt), next),
+            Action::Stop { id, attempt } => {
+                let key = child_key(&memory.status, &seen.flow.name, spec, id, attempt);
+                stop(memory, seen, &key, next);
+            }
             Action::Start { id, attempt } => {
                 let name = spec.graph.nodes().get(id.node).map(|n| n.name.as_str());
                 if !is_durable(&memory.durable, name.unwrap_or_default(), id.index, attempt) {
@@ -61,8 +60,7 @@ fn start(
     now: Timestamp,
     next: &mut Next,
 ) {
-    let name = child_name(&seen.flow.name, spec, id, attempt);
-    let key = (child_kind(spec, id), name);
+    let key = child_key(&memory.status, &seen.flow.name, spec, id, attempt);
     let node = spec.graph.nodes().get(id.node);
     let node = node.map(|n| n.name.clone()).unwrap_or_default();
     if let Some(trouble) = memory.troubles.get(&key) {
@@ -82,7 +80,7 @@ fn start(
             template: seen.template,
             results: &results,
         };
-        maker.make(id, attempt)
+        maker.make(id, attempt, &key.1)
     };
     match made {
         Ok((object, _)) => next.ops.push(Op::Create(key, object)),

@@ -3,7 +3,7 @@
 use baton_api::flow_status::{MAX_FLOW_JOBS, MAX_NODE_MESSAGE};
 use baton_flow::{Begin, InstanceId, State};
 
-use crate::flow::make::{Maker, Why};
+use crate::flow::make::{Maker, Why, child_name};
 use crate::text::cut;
 
 /// Decides what becomes of nodes whose turn has come.
@@ -48,7 +48,8 @@ impl<'a> Starter<'a> {
             node: place,
             index: 0,
         };
-        match self.maker.make(first, 1) {
+        let name = child_name(&self.maker.view.name, self.maker.flow, first, 1);
+        match self.maker.make(first, 1, &name) {
             Ok((_, overruled)) => {
                 let name = &node.name;
                 let note = |what| format!("flow {name:?}: {what}");

@@ -7,7 +7,7 @@ use baton_flow::{
 use baton_protocol::Timestamp;
 
 use super::acting::stop;
-use super::{Memory, Next, Seen, find, results};
+use super::{Memory, Next, Seen, find, look_at, results};
 use crate::flow::children::ChildKind;
 use crate::flow::present::{accepted, present};
 
@@ -55,18 +55,18 @@ pub(super) fn hold(
         Some(child) => child.kind,
         None => ChildKind::Job,
     };
+    let look = |memory: &Memory, id| look_at(memory, seen, &(kind(id), name(id, 0)), &|_| true);
     let state = memory.status.state(&graph);
-    let look = |id, attempt| match super::look(memory, seen, (kind(id), name(id, attempt))) {
+    let known = |id, _| match look(memory, id) {
         End::Failed(_) | End::Absent if !cancelled || graph.is_finally(id.node) => End::Unknown,
         told => told,
     };
     let mut begin = |_: &State, _| Begin::Wait;
-    let state = fold(&graph, &rules, &state, now, &look, &mut begin);
+    let state = fold(&graph, &rules, &state, now, &known, &mut begin);
     memory.status.set_state(&graph, &state, &name);
     let generation = memory.status.observed_generation;
     present(memory, state.phase(), false, generation, now);
-    let look = |id, attempt| super::look(memory, seen, (kind(id), name(id, attempt)));
-    for action in actions(&graph, &rules, &state, now, &look) {
+    for action in actions(&graph, &rules, &state, now, &|id, _| look(memory, id)) {
         if let Action::Stop { id, attempt } = action {
             stop(memory, seen, &(kind(id), name(id, attempt)), next);
         }

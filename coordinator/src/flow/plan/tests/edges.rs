@@ -204,5 +204,5 @@ fn a_node_that_is_added_changes_no_name_that_is_taken() {
         others.into_iter().for_each(|op| world.apply(op));
     }
     assert!(wanted > 0, "it is to be made");
-    assert_eq!(world.states()[0], "a-0 Running");
+    assert_eq!(world.states()[1], "a-0 Running");
 }

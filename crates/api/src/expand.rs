@@ -7,7 +7,7 @@
 /// In an environment variable's own value, `lookup` is to know the variables that stand before it.
 pub fn expand_env<T: AsRef<str>>(text: &str, lookup: impl Fn(&str) -> Option<T>) -> String {
     let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
+    let (mut rest, mut closes) = (text, true);
     while let Some((before, from)) = rest.find('$').and_then(|at| rest.split_at_checked(at)) {
         expanded.push_str(before);
         rest = if let Some(name) = ["$$(steps.", "$(steps."]
@@ -18,8 +18,7 @@ pub fn expand_env<T: AsRef<str>>(text: &str, lookup: impl Fn(&str) -> Option<T>)
         } else if let Some(after) = from.strip_prefix("$$") {
             expanded.push('$');
             after
-        } else if let Some((name, after)) = from.strip_prefix("$(").and_then(|t| t.split_once(')'))
-        {
+        } else if let Some((name, after)) = name_in(from, &mut closes) {
             match lookup(name) {
                 Some(value) => expanded.push_str(value.as_ref()),
                 None => {
@@ -39,7 +38,7 @@ pub fn expand_env<T: AsRef<str>>(text: &str, lookup: impl Fn(&str) -> Option<T>)
 /// steps' results come through as they are, for the entrypoint.
 pub fn for_kubelet(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
-    let mut rest = text;
+    let (mut rest, mut closes) = (text, true);
     while let Some((before, from)) = rest.find('$').and_then(|at| rest.split_at_checked(at)) {
         written.push_str(before);
         rest = if let Some(after) = from.strip_prefix("$$(steps.") {
@@ -51,7 +50,7 @@ pub fn for_kubelet(text: &str) -> String {
             after
         } else if from.starts_with("$$") {
             copy(&mut written, from, 2)
-        } else if let Some((name, _)) = from.strip_prefix("$(").and_then(|t| t.split_once(')')) {
+        } else if let Some((name, _)) = name_in(from, &mut closes) {
             copy(&mut written, from, name.len() + 3)
         } else {
             copy(&mut written, from, 1)
@@ -59,6 +58,15 @@ pub fn for_kubelet(text: &str) -> String {
     }
     written.push_str(rest);
     written
+}
+
+/// The name of the variable that `from` begins with, and what follows it. `closes` becomes false where there is
+/// no `)` any more: a text of nothing but beginnings is searched once.
+fn name_in<'a>(from: &'a str, closes: &mut bool) -> Option<(&'a str, &'a str)> {
+    let text = from.strip_prefix("$(").filter(|_| *closes)?;
+    let found = text.split_once(')');
+    *closes = found.is_some();
+    found
 }
 
 /// Copies the first `len` bytes, and gives what follows them.
@@ -150,6 +158,15 @@ mod tests {
         }
         out.push_str(text.get(done..).unwrap_or_default());
         out
+    }
+
+    #[test]
+    fn beginnings_without_end_take_no_time() {
+        let begun = std::time::Instant::now();
+        let endless = "$(".repeat(1 << 20);
+        assert_eq!(for_kubelet(&endless), endless);
+        assert_eq!(expand_env(&endless, |_| None::<&str>), endless);
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::layout::is_name;
+use crate::layout::{MAX_NAME_BYTES, is_name};
 
 /// A result of an earlier step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,10 +89,14 @@ fn push_literal<'a>(parts: &mut Vec<Part<'a>>, literal: Option<&'a [u8]>) {
     }
 }
 
+/// Most bytes between the `$(steps.` of a reference and its `)`, and one.
+const LONGEST: usize = 2 * MAX_NAME_BYTES + ".results.".len() + 1;
+
 /// The reference that `text` starts with, and its length.
 fn reference_at(text: &[u8]) -> Option<(ResultRef, usize)> {
     let body = text.strip_prefix(b"$(steps.")?;
-    let end = body.iter().position(|b| *b == b')')?;
+    // No further than two names reach: a text of nothing but beginnings takes no time.
+    let end = body.iter().take(LONGEST).position(|b| *b == b')')?;
     let body = std::str::from_utf8(body.get(..end)?).ok()?;
     let (step, result) = body.split_once(".results.")?;
     let good = is_name(step) && is_name(result);
@@ -144,6 +148,20 @@ mod tests {
             step: step.to_owned(),
             result: result.to_owned(),
         }
+    }
+
+    #[test]
+    fn the_longest_names_are_found_and_beginnings_without_end_take_no_time() {
+        let name = "x".repeat(MAX_NAME_BYTES);
+        let longest = format!("$(steps.{name}.results.{name})");
+        assert_eq!(references(longest.as_bytes()).count(), 1);
+        let begun = std::time::Instant::now();
+        let endless = "$(steps.".repeat(100_000);
+        assert_eq!(
+            split(endless.as_bytes()),
+            [Part::Literal(endless.as_bytes())]
+        );
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub const MAX_RECORD_BYTES: u64 = 64 << 10;
 /// Longest message of a final record that is written and kept, in bytes: a line of events has room for it,
 /// however JSON writes it.
 pub const MAX_MESSAGE_BYTES: usize = 2048;
-/// Longest account of what is wrong with a file of a step, in bytes: the file's own words may be in it.
+/// Longest account of what is wrong with a file or text from outside, in bytes: its own words may be in it.
 pub const MAX_CAUSE_BYTES: usize = 256;
 /// Largest result, in bytes.
 pub const MAX_RESULT_BYTES: u64 = 1 << 20;

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use baton_protocol::layout::{MAX_NAME_BYTES, is_name};
+use baton_protocol::layout::{MAX_CAUSE_BYTES, MAX_NAME_BYTES, is_name};
+use baton_protocol::text::cut;
 use baton_protocol::time::MAX_DURATION;
 use serde::{Deserialize, Serialize};
 
@@ -219,7 +220,8 @@ impl Plan {
         if text.len() > MAX_PLAN_BYTES {
             return Err(PlanError::TooLong(text.len()));
         }
-        let malformed = |e: serde_json::Error| PlanError::Malformed(e.to_string());
+        let malformed =
+            |e: serde_json::Error| PlanError::Malformed(cut(&e.to_string(), MAX_CAUSE_BYTES));
         let Version { version } = serde_json::from_str(text).map_err(malformed)?;
         if version != VERSION {
             return Err(PlanError::Version(version));
@@ -339,6 +341,11 @@ mod tests {
             refused(r#"{"version":1,"steps":[{"name":"a"}],"graceMs":99999999999999}"#),
             PlanError::Duration("grace")
         );
+        let field = "x".repeat(100_000);
+        let long = refused(&format!(
+            r#"{{"version":1,"steps":[{{"name":"a","{field}":1}}],"graceMs":1}}"#
+        ));
+        assert!(matches!(long, PlanError::Malformed(_)) && long.to_string().len() < 400);
         assert!(matches!(
             refused(&" ".repeat(MAX_PLAN_BYTES + 1)),
             PlanError::TooLong(_)

@@ -22,7 +22,6 @@ const HAND_OFF_BUCKETS: [f64; 14] = [
 
 type Fraction = Gauge<f64, AtomicU64>;
 
-/// A call of the API server.
 /// How something ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {

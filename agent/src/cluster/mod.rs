@@ -226,6 +226,11 @@ impl Cluster {
     }
 
     fn start_writes(&mut self) {
+        // What the pods have already is known once all were listed: an agent that was started anew writes no
+        // annotation a second time.
+        if !self.view.is_synced() {
+            return;
+        }
         while self.under_way.len() < MAX_WRITES
             && let Some(write) = self.writes.next(Instant::now())
         {
@@ -250,7 +255,7 @@ impl Cluster {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        let write = match self.under_way.len() < MAX_WRITES {
+        let write = match self.under_way.len() < MAX_WRITES && self.view.is_synced() {
             true => self.writes.wake_at(Instant::now()),
             false => None,
         };

@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -20,8 +21,10 @@ use crate::volume::{DRIVER, VolumeError};
 /// Time until a socket that could not be made is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Time after which a kubelet that could not register the plugin is asked again, by a new socket: an API
-/// server that was away kept it from it, and it does not try again by itself.
+/// server that was away kept it from it, and it does not try again by itself. It doubles with each time, up to
+/// [`MAX_REFUSED`], and is spread: all nodes were refused together.
 const REFUSED: Duration = Duration::from_secs(5);
+const MAX_REFUSED: Duration = Duration::from_secs(20);
 /// The versions of the interface that the plugin speaks.
 const VERSIONS: [&str; 1] = ["1.0.0"];
 
@@ -40,6 +43,7 @@ impl Registered {
         let service = Service {
             endpoint: endpoint.to_string_lossy().into_owned(),
             taken: Arc::new(told),
+            refusals: Arc::default(),
             socket: registry.join(format!("{DRIVER}-reg.sock")),
         };
         let socket = service.socket.clone();
@@ -165,7 +169,17 @@ impl Events {
 struct Service {
     endpoint: String,
     taken: Arc<watch::Sender<bool>>,
+    /// How often in a row the kubelet could not register the plugin.
+    refusals: Arc<AtomicU32>,
     socket: PathBuf,
+}
+
+/// How long to wait after so many refusals in a row, with `jitter` from 0 to 1.
+fn pause(refusals: u32, jitter: f64) -> Duration {
+    let doubled = REFUSED.saturating_mul(1 << refusals.saturating_sub(1).min(10));
+    doubled
+        .min(MAX_REFUSED)
+        .mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
 #[tonic::async_trait]
@@ -189,13 +203,16 @@ impl proto::registration_server::Registration for Service {
         let status = request.into_inner();
         self.taken.send_replace(status.plugin_registered);
         if status.plugin_registered {
+            self.refusals.store(0, Ordering::Relaxed);
             tracing::info!("the kubelet has registered the plugin");
         } else {
             let error: String = status.error.chars().take(1024).collect();
             tracing::error!("the kubelet does not register the plugin: {error}");
             let (taken, socket) = (self.taken.clone(), self.socket.clone());
+            let before = self.refusals.fetch_add(1, Ordering::Relaxed);
+            let pause = pause(before.saturating_add(1), fastrand::f64());
             tokio::spawn(async move {
-                tokio::time::sleep(REFUSED).await;
+                tokio::time::sleep(pause).await;
                 if !*taken.borrow() {
                     // Once it is gone it is made again; it may be gone already.
                     let _ = std::fs::remove_file(socket);
@@ -203,5 +220,18 @@ impl proto::registration_server::Registration for Service {
             });
         }
         Ok(Response::new(proto::RegistrationStatusResponse {}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubelet_that_refuses_is_asked_less_and_less_often() {
+        let pauses: Vec<_> = (1..8).map(|n| pause(n, 1.0).as_secs()).collect();
+        assert_eq!(pauses, [5, 10, 20, 20, 20, 20, 20]);
+        assert_eq!(pause(1, 0.0), REFUSED / 2);
+        assert_eq!(pause(u32::MAX, 1.0), MAX_REFUSED);
     }
 }

@@ -5,9 +5,11 @@ use std::os::unix::fs::symlink;
 
 use baton_steps::Plan;
 use nix::mount::{MsFlags, mount};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use tonic::Code;
 
-use crate::bench::{on_a_node, unpublish};
+use crate::bench::{finish, on_a_node, order, unpublish, until};
 
 #[test]
 #[ignore = "needs root"]
@@ -101,6 +103,44 @@ fn no_link_is_followed_and_no_foreign_mount_is_touched() {
         let status = node.node_publish_volume(request).await.unwrap_err();
         assert!(status.message().contains("something else"), "{status}");
         assert!(target.join("self").exists());
+        assert_eq!(bench.records(), 0);
+        agent.stop().await;
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_pod_with_the_whole_volume_holds_up_no_other() {
+    on_a_node(|bench| async move {
+        let agent = bench.start().await;
+        let mut node = bench.register().await;
+        let plan = Plan::of_steps(["a", "b"]);
+        let (hostile, other) = (bench.target("u-1"), bench.target("u-2"));
+        for uid in ["u-1", "u-2"] {
+            let request = bench.request(uid, &plan);
+            node.node_publish_volume(request).await.unwrap();
+        }
+        for root in [&hostile, &other] {
+            until("the first turn", || order(root) == "1").await;
+        }
+        // Its author mounts the root of the volume for writing, and is root there.
+        for name in [".order", ".turn", "facts"] {
+            let path = hostile.join(name);
+            drop(fs::remove_file(&path));
+            mkfifo(&path, Mode::S_IRWXU).unwrap();
+        }
+        agent.turns.cancel("u-1");
+        finish(&other, 1, &[]);
+        until("the other's turn", || order(&other) == "2").await;
+        agent.stop().await;
+        let agent = bench.start().await;
+        finish(&other, 2, &[]);
+        until("the other's end", || order(&other) == "3").await;
+        let mut node = bench.register().await;
+        for (uid, root) in [("u-1", &hostile), ("u-2", &other)] {
+            unpublish(&mut node, uid, root).await.unwrap();
+        }
+        assert_eq!(bench.mounts(), [] as [String; 0]);
         assert_eq!(bench.records(), 0);
         agent.stop().await;
     });

@@ -147,6 +147,23 @@ pub(crate) trait Control: Known {
         }
     }
 
+    /// Works until `stop` resolves, and waits for calls that are under way then.
+    async fn run(
+        &mut self,
+        mut changes: Changes<Self::Kind, Self::Thing>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            self.work();
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.turn(&mut changes) => {}
+            }
+        }
+        self.drain().await;
+    }
+
     /// Waits for what happens next, and takes it: a watch tells, a call is over, or something is due.
     /// Nothing is lost where this is given up before.
     async fn turn(&mut self, changes: &mut Changes<Self::Kind, Self::Thing>) {

@@ -151,7 +151,7 @@ pub fn reference<T: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> ObjectRefe
     }
 }
 
-/// As [`reference`], of an object in a namespace of which no more is known than its name, UID and version.
+/// As [`reference()`], of an object in a namespace of which no more is known than its name, UID and version.
 pub fn reference_to<T: Resource<DynamicType = ()>>(
     (namespace, name): (&str, &str),
     uid: &str,

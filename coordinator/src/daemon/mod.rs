@@ -41,15 +41,7 @@ pub async fn run(
     metrics: Metrics,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let (lists, mut changes) = watches::watch(&client, &settings.namespaces).begin();
+    let (lists, changes) = watches::watch(&client, &settings.namespaces).begin();
     let mut controller = Controller::new(client, settings, metrics, lists);
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        controller.work();
-        tokio::select! {
-            () = &mut stop => break,
-            () = controller.turn(&mut changes) => {}
-        }
-    }
-    controller.drain().await;
+    controller.run(changes, stop).await;
 }

@@ -59,15 +59,7 @@ async fn follow<K: Kind>(
     metrics: &Metrics,
     stop: impl Future<Output = ()>,
 ) {
-    let (lists, mut changes) = watches::watch::<K>(client, &settings.namespaces).begin();
+    let (lists, changes) = watches::watch::<K>(client, &settings.namespaces).begin();
     let mut controller = Controller::<K>::new(client.clone(), settings, metrics.clone(), lists);
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        controller.work();
-        tokio::select! {
-            () = &mut stop => break,
-            () = controller.turn(&mut changes) => {}
-        }
-    }
-    controller.drain().await;
+    controller.run(changes, stop).await;
 }

@@ -31,10 +31,9 @@ impl Known for Controller {
                     object.metadata.namespace.clone()?,
                     object.metadata.name.clone()?,
                 );
-                let name = key.1.clone();
                 self.templates.insert(key.clone(), Template::read(&object));
                 self.enqueue_users(&key);
-                Some(name)
+                Some(template_id(&key))
             }
             Thing::Child(child) => {
                 let uid = child.uid.clone();
@@ -72,11 +71,9 @@ impl Known for Controller {
                 let gone: Vec<_> = gone.map(|(uid, _)| uid.clone()).collect();
                 gone.iter().for_each(|uid| self.drop_flow(uid));
             }
-            // Names may be the same in several namespaces: what is kept too long is only forgotten
-            // later.
             Kind::JobTemplate => self
                 .templates
-                .retain(|(namespace, name), _| !scope.covers(namespace) || list.contains(name)),
+                .retain(|key, _| !scope.covers(&key.0) || list.contains(&template_id(key))),
             Kind::Job | Kind::Task => {
                 let kind = match scope.kind {
                     Kind::Task => ChildKind::Task,
@@ -165,4 +162,9 @@ impl Controller {
         self.shell.queue.wake_at(uid, None);
         self.metrics.flows.moved(entry.phase, None);
     }
+}
+
+/// By what lists know a JobTemplate: names may be the same in several namespaces.
+fn template_id((namespace, name): &(String, String)) -> String {
+    format!("{namespace}/{name}")
 }

@@ -76,6 +76,7 @@ async fn of_graph(
         cancels: false,
         only: &args.nodes,
         look,
+        keep: false,
     };
     graph::follow(&followed, terminal).await?;
     Ok(0)

@@ -149,6 +149,7 @@ impl Session<'_> {
             cancels: true,
             only: &[],
             look: look(self.terminal, self.args.quiet),
+            keep: self.args.report.is_some(),
         };
         let Some(over) = graph::follow(&followed, self.terminal).await? else {
             left_graph(target, self.terminal);
@@ -253,6 +254,7 @@ pub(super) async fn follow_again(
         cancels: true,
         only: &[],
         look: look(terminal, false),
+        keep: false,
     };
     let Some(over) = graph::follow(&followed, terminal).await? else {
         left_graph(target, terminal);

@@ -6,14 +6,15 @@ use std::time::SystemTime;
 
 use baton_api::DaemonJob;
 use baton_api::daemon_status::DaemonJobStatus;
+use baton_api::daemon_words::Wait;
 use baton_api::flow_status::JobFlowPhase;
 use baton_api::job::JobSpec;
+use baton_api::status::Condition;
 use baton_flow::daemon::{DaemonNode, DaemonPhase, DaemonState};
 use baton_flow::{Cause, StopReason};
 use baton_pod::job::Owner;
 use baton_pod::joined_name;
 use baton_protocol::Timestamp;
-use baton_protocol::time::format_duration;
 use serde_json::{Value, json};
 
 use super::make::{inputs, native, without_node};
@@ -141,17 +142,16 @@ pub fn run(
     }
     let mut status = DaemonJobStatus::default();
     status.set_state(&state, &|_| made.metadata.name.clone());
-    let waits = match (daemon.spec.suspend, excluded) {
-        (true, _) => Some(("Suspended", "nothing new is started".to_owned())),
-        (_, true) => Some((
+    let wait = match excluded {
+        true if !daemon.spec.suspend => Some(Wait::new(
             "NoEligibleNodes",
             format!("no node counts: this machine, {node}, is in excludeNodeList"),
         )),
-        _ => None,
+        _ => Wait::of(&state, daemon.spec.suspend),
     };
-    let message = job.as_ref().and_then(|j| j.condition.as_ref());
-    let message = message.map(|c| c.message.to_owned()).unwrap_or_default();
-    present(&mut status, &state, waits, &message, now);
+    status.run = 1;
+    status.describe(&state, daemon.spec.suspend, wait.as_ref());
+    status.conditions = conditions(&status, state.finished_at.unwrap_or(now));
     Ok(DaemonStory {
         name: daemon.metadata.display_name().to_owned(),
         source: source.to_owned(),
@@ -207,36 +207,18 @@ fn of_job(node: &str, story: &JobStory) -> DaemonState {
     }
 }
 
-fn present(
-    status: &mut DaemonJobStatus,
-    state: &DaemonState,
-    waits: Option<(&str, String)>,
-    message: &str,
-    now: Timestamp,
-) {
-    status.run = 1;
-    let suspended = waits.as_ref().is_some_and(|(why, _)| *why == "Suspended");
-    status.phase = JobFlowPhase::of(state.phase(), suspended);
-    (status.reason, status.message) = match (&status.cause, waits) {
-        (Some(cause), _) => (cause.reason.clone(), message.to_owned()),
-        (None, Some((reason, message))) => (reason.to_owned(), message),
-        (None, None) => ("Completed".to_owned(), "1 succeeded".to_owned()),
+/// The conditions of a status, as a cluster would have them.
+fn conditions(status: &DaemonJobStatus, at: Timestamp) -> Vec<Condition> {
+    let (reason, message) = (&status.reason, &status.message);
+    let (why, said) = match status.phase.is_over() {
+        true => ("Finished", "it is over"),
+        false => (reason.as_str(), message.as_str()),
     };
-    if let (Some(start), Some(end)) = (state.started_at, state.finished_at) {
-        status.duration = format_duration(end.since(start));
-    }
-    let value = status.phase.succeeded();
-    let at = state.finished_at.unwrap_or(now);
-    let (reason, message) = (status.reason.clone(), status.message.clone());
-    let progress = match status.phase.is_over() {
-        true => condition("Progressing", "False", "Finished", "it is over", at),
-        false => condition("Progressing", "False", &reason, &message, at),
-    };
-    status.conditions = vec![
-        condition("Succeeded", value, &reason, &message, at),
+    vec![
+        condition("Succeeded", status.phase.succeeded(), reason, message, at),
         condition("Accepted", "True", "Accepted", "it can be run", at),
-        progress,
-    ];
+        condition("Progressing", "False", why, said, at),
+    ]
 }
 
 /// What is printed at the end: the Job's table, and the closing line.

@@ -11,6 +11,8 @@ use super::draw::conditions;
 use super::layout::Layout;
 use super::screen::{look, why};
 use super::story::{FlowStory, ran};
+use crate::job::PodStory;
+use crate::run::story::Story;
 use crate::{job, report, show};
 
 /// Most steps and containers that a report shows.
@@ -72,33 +74,66 @@ pub fn json(story: &FlowStory) -> Value {
     serde_json::to_value(run).unwrap_or_default()
 }
 
+/// What a report shows of an attempt.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// Its containers or steps.
+    pub steps: Vec<report::StepFacts>,
+    /// What its steps left.
+    pub results: Vec<report::StepResult>,
+}
+
+impl Rows {
+    /// Of a Job, by its pods.
+    pub fn of_pods(pods: &[PodStory]) -> Rows {
+        Rows {
+            steps: job::rows(pods).collect(),
+            results: Vec::new(),
+        }
+    }
+
+    /// Of the Task of the node of this name; nothing of one that has not ended.
+    pub fn of_task(node: &str, story: &Story) -> Rows {
+        let Some(facts) = crate::run::facts::facts(story) else {
+            return Rows::default();
+        };
+        let steps = facts.steps.into_iter().map(|mut step| {
+            step.name = format!("{}/{}", facts.name, step.name);
+            // It waited for its own Task, not for the whole flow.
+            step.waiting_since = Some(facts.started_at);
+            step
+        });
+        let results = facts.results.into_iter().map(|mut result| {
+            result.step = format!("{node}/{}", result.step);
+            result
+        });
+        Rows {
+            steps: steps.collect(),
+            results: results.collect(),
+        }
+    }
+}
+
 /// The facts of a flow's run, as the report wants them: a row for each container and step.
 pub fn facts(story: &FlowStory) -> report::Facts {
+    let nodes = story.graph.nodes().iter().enumerate();
+    let rows = nodes.flat_map(|(place, node)| {
+        let attempts = story.attempts_of(place);
+        attempts.map(|(_, _, told)| match told {
+            Told::Job(story) => Rows::of_pods(&story.pods),
+            Told::Task(story) => Rows::of_task(&node.name, story),
+        })
+    });
+    facts_with(story, rows)
+}
+
+/// The same with these rows.
+pub fn facts_with(story: &FlowStory, rows: impl IntoIterator<Item = Rows>) -> report::Facts {
     let stopped = story.status.stopped.as_ref().map(|s| s.reason);
     let (mut steps, mut results) = (Vec::new(), Vec::new());
-    for (place, node) in story.graph.nodes().iter().enumerate() {
-        for (_, _, told) in story.attempts_of(place) {
-            let facts = match told {
-                Told::Job(story) => Some(job::facts(story)),
-                Told::Task(story) => crate::run::facts::facts(story),
-            };
-            let Some(facts) = facts else {
-                continue;
-            };
-            let is_task = matches!(told, Told::Task(_));
-            steps.extend(facts.steps.into_iter().map(|mut step| {
-                if is_task {
-                    step.name = format!("{}/{}", facts.name, step.name);
-                    // It waited for its own Task, not for the whole flow.
-                    step.waiting_since = Some(facts.started_at);
-                }
-                step
-            }));
-            results.extend(facts.results.into_iter().map(|mut result| {
-                result.step = format!("{}/{}", node.name, result.step);
-                result
-            }));
-        }
+    for of_attempt in rows {
+        steps.extend(of_attempt.steps);
+        results.extend(of_attempt.results);
     }
     let mut notes = story.notes.clone();
     let total = steps.len();

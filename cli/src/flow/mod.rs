@@ -16,7 +16,7 @@ mod story;
 mod telling;
 
 pub use child::Told;
-pub use describe::{facts, graph, json};
+pub use describe::{Rows, facts, facts_with, graph, json};
 pub use drive::MAX_AT_ONCE;
 pub use make::Templates;
 pub use run::{FlowError, Over, check, run};

@@ -100,9 +100,9 @@ fn records(container: &ContainerStory) -> impl Iterator<Item = &Record> {
     container.attempts.iter().filter_map(|a| a.record.as_ref())
 }
 
-/// The facts of a Job's run, as the report wants them: a row for each container.
-pub fn facts(story: &JobStory) -> report::Facts {
-    let rows = story.pods.iter().flat_map(|pod| {
+/// The containers of pods, as the report wants them: a row for each.
+pub fn rows(pods: &[PodStory]) -> impl Iterator<Item = report::StepFacts> {
+    pods.iter().flat_map(|pod| {
         let single = pod.containers.len() == 1;
         pod.containers.iter().map(move |container| {
             let name = match single {
@@ -111,7 +111,11 @@ pub fn facts(story: &JobStory) -> report::Facts {
             };
             row(pod, container, name)
         })
-    });
+    })
+}
+
+/// The facts of a Job's run, as the report wants them: a row for each container.
+pub fn facts(story: &JobStory) -> report::Facts {
     let mut notes = story.notes.clone();
     let total: usize = story.pods.iter().map(|p| p.containers.len()).sum();
     if total > MAX_REPORTED {
@@ -136,7 +140,7 @@ pub fn facts(story: &JobStory) -> report::Facts {
         exit_code: story.exit_code(),
         started_at: story.started_at,
         finished_at: story.finished_at,
-        steps: rows.take(MAX_REPORTED).collect(),
+        steps: rows(&story.pods).take(MAX_REPORTED).collect(),
         results: Vec::new(),
         notes,
         graph: None,
@@ -180,7 +184,9 @@ fn row(pod: &PodStory, container: &ContainerStory, name: String) -> report::Step
 /// The last record, with what all starts together took.
 fn over_all_starts(pod: &PodStory, container: &ContainerStory, last: &Record) -> Record {
     let mut record = last.clone();
-    record.attempts = u32::try_from(container.attempts.len()).unwrap_or(u32::MAX);
+    // Of a container in a cluster the last two starts are known, and how many there were.
+    let starts = u32::try_from(container.attempts.len()).unwrap_or(u32::MAX);
+    record.attempts = record.attempts.max(starts);
     record.user_us = records(container)
         .map(|r| r.user_us)
         .fold(0, u64::saturating_add);

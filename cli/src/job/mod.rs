@@ -16,7 +16,7 @@ mod spec;
 mod story;
 
 pub use condition::{Condition, ConditionType};
-pub use describe::{facts, json};
+pub use describe::{facts, json, rows};
 pub use notes::notes;
 pub use run::{JobError, check, run};
 pub use screen::conclusion;

@@ -188,7 +188,11 @@ impl Row {
             attempts: of_run(&|r| r.attempts.to_string()),
             waited: of_record(&|r| span(Duration::from_millis(r.waited_ms))),
             ran: of_run(&|r| span(Duration::from_millis(r.ran_ms))),
-            cpu: of_run(&|r| span(r.cpu())),
+            // Nobody but an entrypoint tells what a command took, and none takes nothing.
+            cpu: of_run(&|r| match r.cpu() {
+                Duration::ZERO => NONE.to_owned(),
+                took => span(took),
+            }),
             peak: of_run(&|r| match r.peak_bytes {
                 0 => NONE.to_owned(),
                 n => size(n),

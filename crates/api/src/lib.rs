@@ -13,6 +13,7 @@ pub mod core;
 pub mod crd;
 pub mod daemon;
 pub mod daemon_status;
+pub mod daemon_words;
 pub mod diagnostic;
 pub mod document;
 pub mod expand;

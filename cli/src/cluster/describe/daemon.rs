@@ -1,6 +1,6 @@
 //! All that is known of a DaemonJob, for people. Pure.
 
-use baton_api::daemon_status::{DaemonJobStatus, NodeCounts};
+use baton_api::daemon_status::DaemonJobStatus;
 use baton_flow::daemon::DaemonPhase;
 use baton_protocol::Timestamp;
 
@@ -44,7 +44,7 @@ impl Page {
         let (daemon, status) = (known.daemon, known.status);
         let standing = Standing::of(daemon).unwrap_or_default();
         self.standing(daemon, &standing);
-        self.field("Nodes", &counts(&status.counts));
+        self.field("Nodes", &status.counts.to_words());
         if status.run > 1 {
             self.field("Run", &status.run.to_string());
         }
@@ -109,26 +109,5 @@ fn rank(state: DaemonPhase) -> u8 {
         DaemonPhase::Removed => 3,
         DaemonPhase::Cancelled => 4,
         DaemonPhase::Succeeded => 5,
-    }
-}
-
-/// `5: 3 succeeded, 1 running, 1 waiting`
-pub(crate) fn counts(counts: &NodeCounts) -> String {
-    let parts = [
-        (counts.succeeded, "succeeded"),
-        (counts.failed, "failed"),
-        (counts.running, "running"),
-        (counts.waiting, "waiting"),
-        (counts.cancelled, "cancelled"),
-        (counts.removed, "removed"),
-    ];
-    let said: Vec<_> = parts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, word)| format!("{count} {word}"))
-        .collect();
-    match said.is_empty() {
-        true => counts.total.to_string(),
-        false => format!("{}: {}", counts.total, said.join(", ")),
     }
 }

@@ -11,10 +11,11 @@ use baton_protocol::{Timestamp, exit};
 use baton_steps::CANCELLED_EXIT_CODE;
 use serde_json::{Value, json};
 
-use super::super::describe::daemon::{counts, node_rows};
+use super::super::describe::daemon::node_rows;
 use super::super::describe::flow::graph;
 use super::super::object::Object;
 use super::follow::Over;
+use super::rows::rows;
 use super::status::Status;
 use crate::flow::{self, FlowStory};
 use crate::report;
@@ -61,11 +62,7 @@ pub(crate) fn conclusion(
                 write_rows(&node_rows(status, now).0, palette, &mut text);
                 text.push('\n');
             }
-            let mut message = counts(&status.counts);
-            if status.phase != JobFlowPhase::Succeeded && !status.message.is_empty() {
-                message.push_str(&format!(". {}", status.message));
-            }
-            (status.phase, &status.reason, message)
+            (status.phase, &status.reason, status.message.clone())
         }
     };
     let code = exit_code(over);
@@ -98,7 +95,10 @@ pub(crate) fn json(over: &Over, source: &str) -> Value {
 
 /// The same for the report; none where nothing of it ever was.
 pub(crate) fn facts(over: &Over, source: &str) -> Option<report::Facts> {
-    let facts = flow::facts(&story(over, source)?);
+    let mut story = story(over, source)?;
+    let (rows, notes) = rows(&over.object, &over.status, &over.kept);
+    story.notes.extend(notes);
+    let facts = flow::facts_with(&story, rows);
     Some(report::Facts {
         kind: over.object.kind().name().to_owned(),
         exit_code: exit_code(over),

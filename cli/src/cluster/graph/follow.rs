@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -10,13 +10,16 @@ use tokio::time::Instant;
 use super::super::act::{Target, missing};
 use super::super::connect::Cluster;
 use super::super::error::ClusterError;
+use super::super::kind::Kind;
+use super::super::logs::Piece;
 use super::super::object::Object;
 use super::super::once::runs_itself;
 use super::super::standing::Standing;
 use super::super::watching::{
     Connection, Interrupts, LOGS_PATIENCE, PATIENCE, Patient, cancel_aloud,
 };
-use super::pods::{Happened, Pods};
+use super::kept::Kept;
+use super::pods::{Happened, NO_LOG, Pods, selector};
 use super::status::{Status, is_of, task_nodes};
 use super::telling::{News, State, Telling};
 use crate::run::shown::warn;
@@ -57,6 +60,8 @@ pub(crate) struct Followed<'a> {
     pub(crate) only: &'a [String],
     /// How it looks.
     pub(crate) look: Look,
+    /// Keep what its pods and Tasks went through, for a report.
+    pub(crate) keep: bool,
 }
 
 /// An object that is over.
@@ -65,6 +70,8 @@ pub(crate) struct Over {
     pub(crate) object: Object,
     /// Its last status.
     pub(crate) status: Status,
+    /// What its pods and Tasks went through, where it was to be kept.
+    pub(crate) kept: Kept,
 }
 
 /// Follows an object, and shows what happens. `None` where somebody had enough of it; it goes on.
@@ -89,6 +96,8 @@ pub(crate) async fn follow(
         followed,
         terminal,
         objects: objects.backoff(Patient::default()).boxed(),
+        tasks: tasks(followed),
+        kept: followed.keep.then(Kept::default),
         pods: Pods::new(cluster, *target, followed.look),
         telling,
         latest: None,
@@ -104,10 +113,28 @@ pub(crate) async fn follow(
     end
 }
 
+/// The Tasks of a JobFlow as they go on, where they are to be kept.
+fn tasks(followed: &Followed<'_>) -> BoxStream<'static, watcher::Result<watcher::Event<Object>>> {
+    let Target {
+        kind,
+        namespace,
+        name,
+    } = followed.target;
+    if !followed.keep || kind != Kind::JobFlow {
+        return stream::pending().boxed();
+    }
+    let config = watcher::Config::default().labels(&selector(kind, name));
+    let tasks = watcher(followed.cluster.objects(Kind::Task, namespace), config);
+    tasks.backoff(Patient::default()).boxed()
+}
+
 struct Following<'a, 'b> {
     followed: &'a Followed<'a>,
     terminal: &'b mut Terminal,
     objects: BoxStream<'static, watcher::Result<Option<Object>>>,
+    /// The Tasks of a JobFlow, where they are kept.
+    tasks: BoxStream<'static, watcher::Result<watcher::Event<Object>>>,
+    kept: Option<Kept>,
     pods: Pods,
     telling: Telling,
     /// The object as it was seen last.
@@ -130,6 +157,7 @@ impl Following<'_, '_> {
             tokio::select! {
                 object = self.objects.next() => self.object(object.unwrap_or(Ok(None)))?,
                 happened = self.pods.next() => self.pods(happened),
+                Some(event) = self.tasks.next() => self.of_task(event),
                 nth = self.interrupts.next() => {
                     if nth > 1 {
                         return Ok(None);
@@ -140,8 +168,9 @@ impl Following<'_, '_> {
                 _ = tick.tick() => self.hint(),
             }
             if self.is_shown()
-                && let Some(over) = self.over.take()
+                && let Some(mut over) = self.over.take()
             {
+                over.kept = self.kept.take().unwrap_or_default();
                 return Ok(Some(over));
             }
             self.show_line();
@@ -203,6 +232,7 @@ impl Following<'_, '_> {
             self.over = Some(Over {
                 object: object.clone(),
                 status,
+                kept: Kept::default(),
             });
         }
         Ok(())
@@ -308,22 +338,54 @@ impl Following<'_, '_> {
             // The object's own watch tells of trouble.
             Happened::Pod(event) => {
                 if let Ok(event) = *event {
+                    if let Some(kept) = &mut self.kept {
+                        kept.pod(&event);
+                    }
                     self.pods.pod(event);
                     self.quiet_since = Instant::now();
                 }
             }
             Happened::Piece(number, piece) => {
+                if let (Some(kept), Piece::Printed(bytes)) = (&mut self.kept, &piece)
+                    && let Some((pod, container)) = self.pods.place(number)
+                    && !bytes.starts_with(NO_LOG)
+                {
+                    kept.printed(pod, container, bytes);
+                }
                 self.pods.piece(number, piece, self.terminal);
                 self.quiet_since = Instant::now();
             }
         }
     }
 
-    /// Whether everything that there is to show was shown.
+    fn of_task(&mut self, event: watcher::Result<watcher::Event<Object>>) {
+        // The object's own watch tells of trouble.
+        if let (Some(kept), Ok(event)) = (&mut self.kept, event) {
+            kept.task(&event);
+            self.quiet_since = Instant::now();
+        }
+    }
+
+    /// Whether the ends of all Tasks that are to be kept were seen.
+    fn are_tasks_kept(&self) -> bool {
+        let (Some(kept), Some(over)) = (&self.kept, &self.over) else {
+            return true;
+        };
+        let tasks = task_nodes(&over.object.spec);
+        let is_task = |label: &str| tasks.iter().any(|name| is_of(label, name));
+        let parts = over.status.parts();
+        let mut all = parts.iter().filter(|p| is_task(&p.label));
+        all.all(|p| p.child.is_empty() || kept.is_over(&p.child))
+    }
+
+    /// Whether everything that there is to show was shown, and all that is to be kept was seen.
     fn is_shown(&self) -> bool {
         let quiet = self.quiet_since.elapsed();
         match self.pods.is_drained() {
-            true => self.pods.are_all_seen() || quiet > PODS_PATIENCE,
+            true => {
+                let seen = self.pods.are_all_seen() && self.are_tasks_kept();
+                seen || quiet > PODS_PATIENCE
+            }
             false => self.over.is_some() && quiet > LOGS_PATIENCE,
         }
     }

@@ -1,10 +1,12 @@
 //! JobFlows and DaemonJobs as they are followed: what is told of them ([`telling`], pure), the logs of
-//! their pods ([`pods`]), and the end ([`conclude`]).
+//! their pods ([`pods`]), the end ([`conclude`]), and what a report shows of it ([`kept`], [`rows`]).
 
 mod conclude;
 mod follow;
+mod kept;
 mod pods;
 mod print;
+mod rows;
 mod status;
 mod telling;
 

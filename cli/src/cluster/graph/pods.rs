@@ -30,7 +30,7 @@ const MAX_WAITING: usize = 64;
 const MAX_NAME: usize = 40;
 
 /// What a kubelet says in place of a log that is gone: a Job that is stopped has its pods deleted.
-const NO_LOG: &[u8] = b"unable to retrieve container logs for ";
+pub(super) const NO_LOG: &[u8] = b"unable to retrieve container logs for ";
 
 /// The label that a Job's pods carry, put there by Kubernetes itself.
 const JOB_LABEL: &str = "job-name";
@@ -301,6 +301,12 @@ impl Pods {
             let reading = source.read(log.standing.subscribe(), self.tell.clone());
             log.task = Some(tokio::spawn(reading).abort_handle());
         }
+    }
+
+    /// The pod and the container of a log.
+    pub(super) fn place(&self, number: u32) -> Option<(&str, &str)> {
+        let log = self.logs.get(&number)?;
+        Some((&log.pod, &log.container))
     }
 
     /// Shows a piece of a log.

@@ -1,10 +1,10 @@
 //! What a status says to people, and the Kubernetes Events that follow from a change of it.
 
 use baton_api::daemon_status::DaemonJobStatus;
+use baton_api::daemon_words::Wait;
 use baton_api::flow_status::JobFlowPhase;
 use baton_flow::daemon::{DaemonPhase, DaemonState};
 use baton_protocol::Timestamp;
-use baton_protocol::time::format_duration;
 
 use crate::child::Note;
 use crate::conditions::set;
@@ -33,24 +33,11 @@ pub(super) fn present(
     now: Timestamp,
 ) {
     let is_over = state.finished_at.is_some();
-    status.phase = JobFlowPhase::of(state.phase(), suspended);
+    let wait = obstacle(state, suspended, refusal, trouble);
+    status.describe(state, suspended, wait.as_ref());
     if refusal.is_some_and(|(reason, _)| *reason == INVALID) && state.nodes.is_empty() {
         status.phase = JobFlowPhase::Failed;
     }
-    let wait = obstacle(state, suspended, refusal, trouble);
-    status.reason = match (&status.cause, status.phase) {
-        (_, JobFlowPhase::Succeeded) => "Completed".to_owned(),
-        (Some(cause), phase) if phase.is_over() => cause.reason.clone(),
-        _ => wait.as_ref().map(|w| w.0.clone()).unwrap_or_default(),
-    };
-    status.message = match (is_over, &wait) {
-        (false, Some((_, message))) => message.clone(),
-        _ => summary(status),
-    };
-    status.duration = match (state.started_at, state.finished_at) {
-        (Some(from), Some(to)) => format_duration(to.since(from)),
-        _ => String::new(),
-    };
     if refusal.is_none() {
         status.observed_generation = generation;
     }
@@ -72,7 +59,7 @@ pub(super) fn present(
     let (value, reason, message) = match &wait {
         _ if is_over => ("False", "Finished", "it is over"),
         None => ("True", "Progressing", "Jobs run, or are being made"),
-        Some((reason, message)) => ("False", reason.as_str(), message.as_str()),
+        Some(wait) => ("False", wait.reason.as_str(), wait.message.as_str()),
     };
     set(
         all,
@@ -89,92 +76,14 @@ fn obstacle(
     suspended: bool,
     refusal: Option<&Refusal>,
     trouble: Option<&str>,
-) -> Option<(String, String)> {
-    let said = |reason: &str, message: String| Some((reason.to_owned(), message));
-    if state.finished_at.is_some() {
-        return None;
-    }
-    if let Some((reason, message)) = refusal {
-        return said(reason, message.clone());
-    }
-    if let Some(trouble) = trouble {
-        return said("CallFailed", trouble.to_owned());
-    }
-    if suspended {
-        return said(
-            "Suspended",
-            "nothing new is started until it is resumed".to_owned(),
-        );
-    }
-    if state.nodes.iter().any(|n| n.state.is_let_go()) {
-        return None;
-    }
-    let mut waiting = state
-        .nodes
-        .iter()
-        .filter(|n| n.state == DaemonPhase::Waiting);
-    match waiting.next() {
-        Some(node) if !node.reason.is_empty() => {
-            let more = match waiting.count() {
-                0 => String::new(),
-                more => format!(", and {more} more wait"),
-            };
-            let (name, why) = (&node.name, explain(&node.reason));
-            said(&node.reason, format!("node {name} {why}{more}"))
-        }
-        Some(_) => None,
-        None if state.nodes.iter().all(|n| n.state == DaemonPhase::Removed) => said(
-            "NoEligibleNodes",
-            "no node counts: one is waited for".to_owned(),
-        ),
-        None => said(
-            "NoNewNodes",
-            "every node is over; one that joins is waited for".to_owned(),
-        ),
-    }
-}
-
-fn explain(reason: &str) -> &'static str {
-    match reason {
-        "Cordoned" => "is cordoned",
-        "Pressure" => "is tainted by the cluster for its condition",
-        "NotReady" => "is not ready",
-        "NameTaken" => "cannot have its Job: something else has the Job's name",
-        "EarlierJobEnding" => "has an earlier Job that still ends",
-        _ => "waits",
-    }
-}
-
-/// How many nodes stand how, and what came first between it and success.
-fn summary(status: &DaemonJobStatus) -> String {
-    let counts = &status.counts;
-    let parts: Vec<_> = [
-        (counts.succeeded, "succeeded"),
-        (counts.failed, "failed"),
-        (counts.cancelled, "cancelled"),
-        (counts.removed, "removed"),
-        (counts.running, "running"),
-        (counts.waiting, "waiting"),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, what)| format!("{count} {what}"))
-    .collect();
-    let nodes = match counts.total {
-        1 => "1 node".to_owned(),
-        total => format!("{total} nodes"),
+) -> Option<Wait> {
+    let of_calls = match (refusal, trouble) {
+        (Some((reason, message)), _) => Some(Wait::new(*reason, message)),
+        (None, trouble) => trouble.map(|trouble| Wait::new("CallFailed", trouble)),
     };
-    let parts = match parts.as_slice() {
-        [] => nodes,
-        some => format!("{nodes}: {}", some.join(", ")),
-    };
-    match &status.cause {
-        Some(cause) if !cause.node.is_empty() => {
-            format!("{parts}; first, node {} ({})", cause.node, cause.reason)
-        }
-        Some(cause) if cause.reason == "DeadlineExceeded" => format!("{parts}; its time was up"),
-        _ => parts,
-    }
+    of_calls
+        .filter(|_| state.finished_at.is_none())
+        .or_else(|| Wait::of(state, suspended))
 }
 
 /// The Events that tell of a change of a status that is durable; `overruled` is told when it begins.

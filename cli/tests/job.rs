@@ -8,6 +8,11 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+#[path = "common/signals.rs"]
+mod signals;
+
+use signals::heard;
+
 /// A Job whose pods have one container that runs `script`; `spec` are further lines of its spec.
 fn job(spec: &str, policy: &str, script: &str) -> String {
     let script = serde_json::to_string(script).unwrap();
@@ -45,6 +50,7 @@ impl Place {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        heard(&mut command);
         command
     }
 

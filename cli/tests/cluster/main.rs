@@ -6,12 +6,15 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod played;
+#[path = "../common/signals.rs"]
+mod signals;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::spawn;
 
 use self::played::{kubectl, run_once, task, until};
+use self::signals::heard;
 
 /// A namespace of its own, removed with what is in it.
 struct Space {
@@ -51,7 +54,7 @@ impl Space {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        command.spawn().unwrap()
+        heard(&mut command).spawn().unwrap()
     }
 
     fn baton(&self, args: &[&str]) -> Ran {

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::signals::heard;
+
 /// A flow with these further lines of its spec, and these nodes.
 pub(crate) fn flow(spec: &str, nodes: &[String]) -> String {
     let mut text =
@@ -46,6 +48,7 @@ impl Place {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        heard(&mut command);
         command
     }
 

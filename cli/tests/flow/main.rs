@@ -8,4 +8,6 @@ mod harness;
 mod input;
 mod order;
 mod shown;
+#[path = "../common/signals.rs"]
+mod signals;
 mod stopping;

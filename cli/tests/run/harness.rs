@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::signals::heard;
+
 /// No test takes near as long; what hangs ends here.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -64,6 +66,7 @@ impl Bench {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        heard(&mut command);
         command
     }
 
@@ -101,7 +104,17 @@ impl Bench {
 pub(crate) fn finish(mut child: Child) -> Ran {
     let stdout = child.stdout.take().map(collect);
     let stderr = child.stderr.take().map(collect);
-    let status = until("baton ends", || child.try_wait().unwrap());
+    let deadline = Instant::now() + DEADLINE;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            panic!("baton does not end");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
     let text = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
         reader
             .map(|r| String::from_utf8_lossy(&r.join().unwrap()).into_owned())

@@ -13,5 +13,7 @@ mod examples;
 mod harness;
 mod input;
 mod output;
+#[path = "../common/signals.rs"]
+mod signals;
 mod steps;
 mod volumes;

@@ -43,9 +43,12 @@ struct Child {
     is_task: bool,
 }
 
+/// What a reader has to know who sees a second where a blink was.
+const WHOLE_SECONDS: &str = "Kubernetes tells the times of a Job's containers in whole seconds";
+
 /// What is known of the Jobs and Tasks of a run, node after node, and what a person should know of it.
 pub(super) fn rows(object: &Object, status: &Status, kept: &Kept) -> (Vec<Rows>, Vec<String>) {
-    let mut unseen = 0;
+    let (mut unseen, mut of_jobs) = (0, false);
     let of_child = |child: Child| {
         let rows = match child.is_task {
             true => task_story(&child.name, kept).map(|s| Rows::of_task(&child.node, &s)),
@@ -53,15 +56,17 @@ pub(super) fn rows(object: &Object, status: &Status, kept: &Kept) -> (Vec<Rows>,
         };
         let rows = rows.unwrap_or_default();
         unseen += usize::from(rows.steps.is_empty());
+        of_jobs |= !child.is_task && !rows.steps.is_empty();
         rows
     };
     let rows = children(object, status).into_iter().map(of_child).collect();
-    let note = match unseen {
+    let unseen = match unseen {
         0 => None,
         1 => Some("of 1 Job or Task no container was seen".to_owned()),
         n => Some(format!("of {n} Jobs and Tasks no container was seen")),
     };
-    (rows, note.into_iter().collect())
+    let times = of_jobs.then(|| WHOLE_SECONDS.to_owned());
+    (rows, times.into_iter().chain(unseen).collect())
 }
 
 fn children(object: &Object, status: &Status) -> Vec<Child> {

@@ -209,7 +209,9 @@ spec:
         )
     };
     std::fs::write(&path, text("red")).expect("a file");
-    let said = run(&["run", "--cluster", file]);
+    let page = folder.join("page.html");
+    let report = page.to_str().expect("text");
+    let said = run(&["run", "--cluster", file, "--report", report]);
     assert_eq!(said.code, 1, "{}\n{}", said.out, said.err);
     for line in ["| hello", "| found", "| I am red", "| I am blue"] {
         assert!(
@@ -226,6 +228,10 @@ spec:
         "jobflow colours: Failed (BackoffLimitExceeded)",
     ] {
         assert!(said.err.contains(line), "{line}: {}", said.err);
+    }
+    let page = std::fs::read_to_string(&page).expect("a page");
+    for text in ["colours-list/find", "colours-each-1-", "I am blue"] {
+        assert!(page.contains(text), "{text}: {page}");
     }
     let said = run(&["list", "jobflows"]);
     let line = said.out.lines().find(|l| l.contains("colours"));

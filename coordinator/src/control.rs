@@ -217,3 +217,119 @@ pub(crate) trait Control: Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream::{self, SelectAll};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Looks at each object by a call.
+    struct Toy {
+        shell: Shell<char, String>,
+        there: BTreeSet<String>,
+        told: mpsc::UnboundedSender<String>,
+    }
+
+    impl Known for Toy {
+        type Kind = char;
+        type Thing = &'static str;
+
+        fn put(&mut self, thing: &'static str) -> Option<String> {
+            self.there.insert(thing.to_owned());
+            self.shell.queue.push(thing);
+            Some(thing.to_owned())
+        }
+
+        fn gone(&mut self, thing: &'static str) {
+            self.there.remove(thing);
+        }
+
+        fn keep(&mut self, _: &Scope<char>, list: &BTreeSet<String>) {
+            self.there.retain(|thing| list.contains(thing));
+        }
+    }
+
+    impl Control for Toy {
+        type Called = String;
+
+        fn shell(&mut self) -> &mut Shell<char, String> {
+            &mut self.shell
+        }
+
+        fn uids(&self) -> Vec<String> {
+            self.there.iter().cloned().collect()
+        }
+
+        fn reconcile(&mut self, uid: &str) {
+            if self.there.contains(uid) {
+                let uid = uid.to_owned();
+                self.shell.call(async move {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    uid
+                });
+            }
+        }
+
+        fn called(&mut self, uid: String) {
+            let _ = self.told.send(uid);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_lists_hold_is_looked_at_and_calls_are_waited_for() {
+        let scope = |kind| Scope {
+            kind,
+            namespace: None,
+        };
+        let watch = |changes: Vec<(char, Change<&'static str>)>| {
+            let changes = changes.into_iter().map(move |(k, c)| (scope(k), c));
+            stream::iter(changes).chain(stream::pending()).boxed()
+        };
+        let mut changes = SelectAll::new();
+        changes.push(watch(vec![
+            ('a', Change::ListBegins),
+            ('a', Change::Put("lost")),
+            ('a', Change::ListEnds),
+            ('a', Change::ListBegins),
+            ('a', Change::Put("kept")),
+            ('a', Change::ListEnds),
+            ('b', Change::ListBegins),
+            ('b', Change::ListEnds),
+            ('b', Change::ListBegins),
+            ('b', Change::Put("kept")),
+            ('b', Change::ListEnds),
+        ]));
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let waiting = Gauge::default();
+        let lists = Lists::new(vec![scope('a'), scope('b')]);
+        let mut toy = Toy {
+            shell: Shell::new(lists, 1, Work::default(), waiting.clone()),
+            there: BTreeSet::new(),
+            told,
+        };
+        // Nothing is looked at before everything was read.
+        for _ in 0..7 {
+            toy.work();
+            toy.turn(&mut changes).await;
+        }
+        assert_eq!((toy.shell.queue.len(), waiting.get()), (2, 2));
+        assert_eq!(toy.uids(), ["kept"]);
+        for _ in 0..4 {
+            toy.work();
+            toy.turn(&mut changes).await;
+        }
+        // It is told to stop, and waits for what is under way.
+        toy.run(changes, async {}).await;
+        drop(toy);
+        let mut all = Vec::new();
+        while let Some(uid) = heard.recv().await {
+            all.push(uid);
+        }
+        assert!(
+            !all.is_empty() && all.iter().all(|uid| uid == "kept"),
+            "{all:?}"
+        );
+    }
+}

@@ -20,6 +20,8 @@ use crate::watching::{Change, Changes, Lists, Scope};
 
 /// How long calls that are under way at the end are waited for.
 const DRAIN: Duration = Duration::from_secs(3);
+/// Longest time without a look at the wall clock where something is due.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What a controller is told at its start.
 #[derive(Debug, Clone)]
@@ -115,9 +117,11 @@ pub(crate) trait Control: Known {
     /// Takes what came of a call.
     fn called(&mut self, called: Self::Called);
 
-    /// How long nothing is due; `None` where nothing ever is.
+    /// How long nothing is due, as far as can be said now; `None` where nothing ever is. What is due is due by the wall
+    /// clock, which may be set, and goes on while the machine sleeps: it is looked at again after a minute.
     fn wait(&mut self) -> Option<Duration> {
-        self.shell().queue.due().map(|at| at.since(now()))
+        let due = self.shell().queue.due();
+        due.map(|at| at.since(now()).min(LONGEST_WAIT))
     }
 
     /// Has everything looked at again whose time has come.

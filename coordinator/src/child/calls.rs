@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Answers after which the same would be answered again: what was asked for cannot be read, is too
 /// large, or is invalid.
 const REFUSALS: [u16; 3] = [400, 413, 422];
+/// What the API server passes on, with code 500, where an object is too large for etcd: from etcd itself, and from its
+/// client.
+const TOO_LARGE: [&str; 2] = ["request is too large", "larger than max"];
 
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Failure {
     pub error: String,
     /// The API server would give the same answer each time.
     pub is_refused: bool,
+    /// That is because the object would be too large.
+    pub is_too_large: bool,
     /// The server may have done what was asked for, although it is not known.
     pub is_open: bool,
 }
@@ -37,16 +42,29 @@ pub struct Failure {
 impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => Failure {
-                is_refused: REFUSALS.contains(&status.code),
-                is_open: false,
-                error: status.message,
-            },
-            error => Failure {
-                error: error.to_string(),
-                is_refused: false,
-                is_open: true,
-            },
+            kube::Error::Api(status) => {
+                let is_too_large =
+                    status.code == 413 || TOO_LARGE.iter().any(|t| status.message.contains(t));
+                Failure {
+                    is_refused: is_too_large || REFUSALS.contains(&status.code),
+                    is_too_large,
+                    is_open: false,
+                    error: status.message,
+                }
+            }
+            error => Failure::open(error.to_string()),
+        }
+    }
+}
+
+impl Failure {
+    /// Nothing was answered.
+    fn open(error: String) -> Failure {
+        Failure {
+            error,
+            is_refused: false,
+            is_too_large: false,
+            is_open: true,
         }
     }
 }
@@ -60,11 +78,7 @@ pub async fn patiently<T>(
 ) -> Result<T, Failure> {
     match tokio::time::timeout(PATIENCE, call).await {
         Ok(outcome) => Ok(outcome?),
-        Err(_) => Err(Failure {
-            error: format!("no answer within {PATIENCE:?}"),
-            is_refused: false,
-            is_open: true,
-        }),
+        Err(_) => Err(Failure::open(format!("no answer within {PATIENCE:?}"))),
     }
 }
 

@@ -164,7 +164,9 @@ impl Control for Controller {
         self.shell.queue.wake_at(uid, wake);
         match next.op {
             Some(op) => self.start(uid, op),
-            None if entry.memory.status == entry.memory.durable => {
+            // Where it can never be durable the facts stay in memory: an agent tells the events of all its pods in
+            // their order, and those of other Tasks are not to wait for this one.
+            None if entry.memory.status == entry.memory.durable || entry.memory.is_refused => {
                 let ids = std::mem::take(&mut entry.awaiting);
                 self.batches.release(ids);
             }

@@ -18,6 +18,8 @@ use crate::trouble::Trouble;
 
 /// Longest answer of the API server that is kept, in characters.
 const MAX_ERROR: usize = 1000;
+/// Why a result is not in a status.
+const TOO_LARGE: &str = "the Task would be too large for the API server";
 
 /// What is remembered of one Task.
 #[derive(Debug, Default)]
@@ -46,6 +48,8 @@ pub struct Memory {
     pub(super) trouble: Trouble,
     /// What keeps the status from being written.
     pub(super) write_trouble: Trouble,
+    /// The server does not take the status, and there is nothing to leave out of it.
+    pub(super) is_refused: bool,
     /// Since when what is waited for is so.
     since: BTreeMap<Waiting, Timestamp>,
     /// The right to write the status.
@@ -164,6 +168,7 @@ impl Memory {
         }
         self.durable = status;
         self.write_trouble = Trouble::default();
+        self.is_refused = false;
         self.over(Waiting::Dirty);
     }
 
@@ -206,6 +211,22 @@ impl Memory {
     pub(super) fn failed_write(&mut self, message: &str, now: Timestamp) {
         self.write_trouble
             .add("WriteFailed", cut(message, MAX_ERROR), now);
+    }
+
+    /// The server will never take this status: where it is too large, what is largest in it goes, so that the Task can
+    /// end.
+    pub(super) fn refused_write(&mut self, message: &str, is_too_large: bool, now: Timestamp) {
+        let is_shorter = is_too_large && self.status.shorten(TOO_LARGE);
+        self.is_refused = !is_shorter;
+        let message = match is_shorter {
+            true => {
+                format!("{message}; results and long messages of steps are left out of the status")
+            }
+            false => message.to_owned(),
+        };
+        let message = cut(&message, MAX_ERROR);
+        self.note(true, "WriteFailed", &message);
+        self.write_trouble.add("WriteFailed", message, now);
     }
 
     /// The right to write the status is used.

@@ -3,6 +3,7 @@
 //! It is the durable form of what is known of a Task: the coordinator keeps no other memory, and what
 //! callbacks tell follows from it.
 
+use baton_protocol::text::cut;
 use baton_protocol::{Reason, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,38 @@ pub struct TaskStatus {
     /// What is known of its schedule, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleStatus>,
+}
+
+/// Longest text in a status that was shortened, in bytes.
+const MAX_SHORT_BYTES: usize = 100;
+
+impl TaskStatus {
+    /// Leaves out what may be large: steps' results, which are named as missing for this reason, and all but the
+    /// beginning of steps' texts. Tells whether there was any of it.
+    pub fn shorten(&mut self, why: &str) -> bool {
+        let mut is_shorter = false;
+        for step in &mut self.steps {
+            is_shorter |= !step.results.is_empty();
+            let gone = std::mem::take(&mut step.results).into_iter();
+            step.missing_results
+                .extend(gone.map(|result| MissingResultStatus {
+                    name: result.name,
+                    why: why.to_owned(),
+                }));
+            let record = step.record.as_mut().map(|record| &mut record.message);
+            let missing = step.missing_results.iter_mut().map(|m| &mut m.why);
+            for text in missing
+                .chain(&mut step.warnings)
+                .chain(record)
+                .chain([&mut step.message])
+                .filter(|text| text.len() > MAX_SHORT_BYTES)
+            {
+                *text = cut(text, MAX_SHORT_BYTES);
+                is_shorter = true;
+            }
+        }
+        is_shorter
+    }
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -355,4 +388,39 @@ pub struct RunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub finished_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_named_and_short_texts_stay() {
+        let step = StepStatus {
+            message: "é".repeat(200),
+            results: vec![ResultStatus {
+                name: "r".into(),
+                value: "x".repeat(9),
+            }],
+            warnings: vec!["short".into()],
+            ..StepStatus::default()
+        };
+        let mut status = TaskStatus {
+            steps: vec![step],
+            ..TaskStatus::default()
+        };
+        assert!(status.shorten("too large"));
+        let step = &status.steps[0];
+        assert!(step.message.len() <= MAX_SHORT_BYTES && step.message.starts_with("éé"));
+        assert_eq!(step.warnings, ["short"]);
+        let missing = MissingResultStatus {
+            name: "r".into(),
+            why: "too large".into(),
+        };
+        assert_eq!(
+            (step.results.len(), &step.missing_results[..]),
+            (0, &[missing][..])
+        );
+        assert!(!status.shorten("too large"), "there is nothing more");
+    }
 }

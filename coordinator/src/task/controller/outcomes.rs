@@ -102,7 +102,10 @@ impl Controller {
             Done::Nothing => entry.awaiting.extend(writing),
             Done::Failed(what, failure) => {
                 let Failure {
-                    error, is_refused, ..
+                    error,
+                    is_refused,
+                    is_too_large,
+                    ..
                 } = failure;
                 let (task, namespace) = (&entry.view.name, &entry.view.namespace);
                 tracing::warn!(
@@ -114,6 +117,9 @@ impl Controller {
                 );
                 entry.awaiting.extend(writing);
                 match what {
+                    "writing the status" if is_refused => {
+                        memory.refused_write(&error, is_too_large, now);
+                    }
                     "writing the status" => memory.failed_write(&error, now),
                     "creating the pod" if is_refused => memory.refused(&error, now),
                     "creating the pod" => memory.failed(true, "CreateFailed", &error, now),

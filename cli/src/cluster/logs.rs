@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 use super::error::{cause, is_final};
 use super::resume::Resume;
@@ -56,6 +57,54 @@ pub struct Source {
     pub number: u32,
     /// Go on until the container has ended.
     pub follow: bool,
+}
+
+/// The reading of one log, which ends with this.
+#[derive(Debug)]
+pub struct Reader {
+    standing: watch::Sender<Standing>,
+    task: Option<AbortHandle>,
+}
+
+impl Default for Reader {
+    fn default() -> Reader {
+        Reader {
+            standing: watch::Sender::new(Standing::Waiting),
+            task: None,
+        }
+    }
+}
+
+impl Reader {
+    /// How the container stands, as far as is known.
+    pub fn standing(&self) -> Standing {
+        *self.standing.borrow()
+    }
+
+    /// What is known of the container can only grow.
+    pub fn stands(&self, now: Standing) {
+        self.standing.send_if_modified(|was| {
+            let more = now > *was;
+            if more {
+                *was = now;
+            }
+            more
+        });
+    }
+
+    /// Begins to read.
+    pub fn read(&mut self, source: Source, tell: Tell) {
+        let reading = source.read(self.standing.subscribe(), tell);
+        self.task = Some(tokio::spawn(reading).abort_handle());
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 impl Source {

@@ -7,10 +7,9 @@ use baton_api::status::{StepPhase, TaskStatus};
 use baton_steps::{Kind, Plan};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::mpsc;
 
-use super::logs::{Piece, Source, Standing};
+use super::logs::{Piece, Reader, Source, Standing};
 
 /// Most pieces that wait to be shown.
 const MAX_WAITING: usize = 16;
@@ -29,8 +28,7 @@ struct Log {
     container: String,
     kind: Kind,
     state: State,
-    standing: watch::Sender<Standing>,
-    task: Option<AbortHandle>,
+    reader: Reader,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +53,7 @@ impl Reading {
                 container: name.to_owned(),
                 kind,
                 state: if wanted { State::New } else { State::Done },
-                standing: watch::Sender::new(Standing::Waiting),
-                task: None,
+                reader: Reader::default(),
             };
             (number, log)
         });
@@ -90,7 +87,7 @@ impl Reading {
                 .flatten()
                 .find(|s| s.name == log.container);
             let state = found.and_then(|s| s.state.as_ref());
-            log.stands(match (pod, state) {
+            log.reader.stands(match (pod, state) {
                 (None, _) => Standing::Gone,
                 (_, Some(s)) if s.terminated.is_some() => Standing::Ended,
                 (_, Some(s)) if s.running.is_some() => Standing::Running,
@@ -111,12 +108,12 @@ impl Reading {
                 StepPhase::Succeeded | StepPhase::Failed | StepPhase::NotRun => true,
                 StepPhase::Waiting | StepPhase::Running => over,
             };
-            if step_over && *log.standing.borrow() == Standing::Running {
-                log.stands(Standing::Ended);
+            if step_over && log.reader.standing() == Standing::Running {
+                log.reader.stands(Standing::Ended);
             }
             // The pod's status comes later than the Task's: a step that ran has a log.
             let never =
-                self.pod_known && step.attempts == 0 && *log.standing.borrow() == Standing::Waiting;
+                self.pod_known && step.attempts == 0 && log.reader.standing() == Standing::Waiting;
             let silent = step.state == StepPhase::NotRun || never;
             if step_over && silent && log.state == State::New {
                 log.state = State::Done;
@@ -134,7 +131,7 @@ impl Reading {
 
     fn skip(&mut self, which: impl Fn(Standing) -> bool) {
         for log in self.logs.values_mut() {
-            if log.state == State::New && which(*log.standing.borrow()) {
+            if log.state == State::New && which(log.reader.standing()) {
                 log.state = State::Done;
             }
         }
@@ -145,7 +142,7 @@ impl Reading {
         let mut before_done = true;
         for (number, log) in &mut self.logs {
             let turn = before_done || log.kind == Kind::Sidecar;
-            if turn && log.state == State::New && *log.standing.borrow() != Standing::Waiting {
+            if turn && log.state == State::New && log.reader.standing() != Standing::Waiting {
                 log.state = State::Open;
                 let source = Source {
                     pods: pods.clone(),
@@ -154,8 +151,7 @@ impl Reading {
                     number: *number,
                     follow: self.follow,
                 };
-                let reading = source.read(log.standing.subscribe(), self.tell.clone());
-                log.task = Some(tokio::spawn(reading).abort_handle());
+                log.reader.read(source, self.tell.clone());
             }
             before_done &= matches!(log.state, State::Paused | State::Done);
         }
@@ -188,27 +184,6 @@ impl Reading {
     /// What a number stands for.
     pub fn kind(&self, number: u32) -> Kind {
         self.logs.get(&number).map_or(Kind::Step, |log| log.kind)
-    }
-}
-
-impl Log {
-    /// What is known of the container can only grow.
-    fn stands(&self, now: Standing) {
-        self.standing.send_if_modified(|was| {
-            let more = now > *was;
-            if more {
-                *was = now;
-            }
-            more
-        });
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
     }
 }
 

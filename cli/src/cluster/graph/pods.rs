@@ -8,13 +8,12 @@ use futures::stream::{BoxStream, SelectAll, StreamExt};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
-use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::mpsc;
 
 use super::super::act::Target;
 use super::super::connect::Cluster;
 use super::super::kind::Kind;
-use super::super::logs::{Piece, Source, Standing};
+use super::super::logs::{Piece, Reader, Source, Standing};
 use super::super::watching::Patient;
 use crate::run::shown::warn;
 use crate::show::lines::Lines;
@@ -69,11 +68,10 @@ struct Log {
     pod: String,
     container: String,
     lines: Lines,
-    standing: watch::Sender<Standing>,
     /// The log that is shown before it.
     before: Option<u32>,
     state: State,
-    task: Option<AbortHandle>,
+    reader: Reader,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,7 +213,7 @@ impl Pods {
             watcher::Event::Delete(pod) => {
                 let name = pod.metadata.name.unwrap_or_default();
                 for log in self.logs.values().filter(|log| log.pod == name) {
-                    log.stands(Standing::Gone);
+                    log.reader.stands(Standing::Gone);
                 }
             }
             watcher::Event::Init | watcher::Event::InitDone => {}
@@ -262,12 +260,11 @@ impl Pods {
                 pod: name.clone(),
                 container: container.clone(),
                 lines: Lines::default(),
-                standing: watch::Sender::new(Standing::Waiting),
                 before,
                 state: State::New,
-                task: None,
+                reader: Reader::default(),
             });
-            log.stands(*standing);
+            log.reader.stands(*standing);
             before = in_order.then_some(number);
         }
     }
@@ -298,8 +295,7 @@ impl Pods {
                 number: *number,
                 follow: true,
             };
-            let reading = source.read(log.standing.subscribe(), self.tell.clone());
-            log.task = Some(tokio::spawn(reading).abort_handle());
+            log.reader.read(source, self.tell.clone());
         }
     }
 
@@ -330,7 +326,6 @@ impl Pods {
                 log.lines
                     .finish(|line| write_line(look, &prefix, line, &mut out));
                 log.state = State::Done;
-                log.task = None;
                 self.advance();
             }
         }
@@ -345,26 +340,5 @@ impl Pods {
     /// Whether every Job and Task that is wanted has a pod that was seen.
     pub(super) fn are_all_seen(&self) -> bool {
         self.children.values().all(|child| !child.pods.is_empty())
-    }
-}
-
-impl Log {
-    /// What is known of the container can only grow.
-    fn stands(&self, now: Standing) {
-        self.standing.send_if_modified(|was| {
-            let more = now > *was;
-            if more {
-                *was = now;
-            }
-            more
-        });
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
     }
 }

@@ -93,8 +93,9 @@ spec:
     );
     let pod = status.pod.expect("it had a pod").name;
     let log = ns.log(&pod, "work");
+    // Before or behind it the shell may say that its `sleep` was terminated, too.
     assert!(
-        log.starts_with("working\n") && log.ends_with("stopping\n"),
+        log.starts_with("working\n") && log.contains("stopping\n"),
         "{log}"
     );
     assert_eq!(ns.log(&pod, "tidy"), "tidied\n");

@@ -20,8 +20,9 @@ use crate::watching::{Change, Changes, Lists, Scope};
 
 /// How long calls that are under way at the end are waited for.
 const DRAIN: Duration = Duration::from_secs(3);
-/// Longest time without a look at the wall clock where something is due.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Longest time without a look at the wall clock, by which things are due: it may be set, and goes on while the machine
+/// sleeps.
+pub(crate) const LOOK: Duration = Duration::from_secs(30);
 
 /// What a controller is told at its start.
 #[derive(Debug, Clone)]
@@ -77,6 +78,11 @@ impl<K: Clone + Eq + Hash, C: Send + 'static> Shell<K, C> {
         });
     }
 
+    /// How long nothing is due, [`LOOK`] at most; `None` where nothing ever is.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.queue.due().map(|at| at.since(now()).min(LOOK))
+    }
+
     /// Whether calls wait for others.
     pub(crate) fn is_crowded(&self) -> bool {
         self.permits.available_permits() == 0
@@ -117,11 +123,9 @@ pub(crate) trait Control: Known {
     /// Takes what came of a call.
     fn called(&mut self, called: Self::Called);
 
-    /// How long nothing is due, as far as can be said now; `None` where nothing ever is. What is due is due by the wall
-    /// clock, which may be set, and goes on while the machine sleeps: it is looked at again after a minute.
+    /// How long nothing is due, as far as can be said now; `None` where nothing ever is.
     fn wait(&mut self) -> Option<Duration> {
-        let due = self.shell().queue.due();
-        due.map(|at| at.since(now()).min(LONGEST_WAIT))
+        self.shell().wait()
     }
 
     /// Has everything looked at again whose time has come.

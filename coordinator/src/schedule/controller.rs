@@ -15,14 +15,12 @@ use super::entry::Entry;
 use super::object::{Run, Template, Thing};
 use crate::child::{Kind, is_older, recorder};
 use crate::clock::now;
-use crate::control::{Control, Known, Settings, Shell};
+use crate::control::{Control, Known, LOOK, Settings, Shell};
 use crate::metrics::{Metrics, StartOutcome};
 use crate::watching::{Lists, Scope};
 
 /// Most calls of the API server at once.
 const MAX_CALLS: usize = 16;
-/// How often the clock is looked at, also where nothing is due for long: it may be set.
-const LOOK: Duration = Duration::from_secs(30);
 
 /// Everything that the loop owns.
 pub(super) struct Controller<K> {
@@ -182,9 +180,9 @@ impl<K: Kind> Control for Controller<K> {
         self.templates.keys().cloned().collect()
     }
 
+    /// The clock is looked at where nothing is due, too.
     fn wait(&mut self) -> Option<Duration> {
-        let due = self.shell.queue.due().map(|at| at.since(now()));
-        Some(due.map_or(LOOK, |due| due.min(LOOK)))
+        Some(self.shell.wait().unwrap_or(LOOK))
     }
 
     /// All of it where the clock was set back.

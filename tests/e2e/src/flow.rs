@@ -124,7 +124,7 @@ impl<'a> Flow<'a> {
 }
 
 /// The status in a JobFlow's object; the empty one where there is none.
-fn status(object: &Value) -> JobFlowStatus {
+pub fn status(object: &Value) -> JobFlowStatus {
     match object.get("status") {
         Some(status) => serde_json::from_value(status.clone())
             .unwrap_or_else(|e| panic!("a status that cannot be read: {e}: {status}")),

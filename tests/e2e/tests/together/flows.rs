@@ -1,24 +1,13 @@
 //! The seed's JobFlows, as they are in `examples/` but for the node's name and shorter sleeps.
 
-use std::time::Duration;
-
 use baton_api::flow_status::{JobFlowPhase, JobFlowStatus};
+use baton_e2e::flow::{Flow, SOON, status};
 use baton_e2e::{Cluster, Namespace, Receiver, Request, until};
 use baton_flow::NodePhase;
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(120);
-
-fn status(object: &Value) -> JobFlowStatus {
-    match object.get("status") {
-        Some(status) => serde_json::from_value(status.clone()).expect("a status of a JobFlow"),
-        None => JobFlowStatus::default(),
-    }
-}
-
 fn finished(ns: &Namespace, name: &str) -> JobFlowStatus {
-    let over = |object: &Value| status(object).phase.is_over();
-    status(&ns.wait("jobflow", name, SOON, "its end", over))
+    Flow::of(ns, name).over(SOON)
 }
 
 fn short(yaml: &str) -> String {

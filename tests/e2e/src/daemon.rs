@@ -1,9 +1,8 @@
 //! What the tests of DaemonJobs share.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{Namespace, Series};
+use crate::Namespace;
 use baton_api::daemon_status::DaemonJobStatus;
 use baton_flow::daemon::DaemonPhase;
 use serde_json::Value;
@@ -84,29 +83,6 @@ pub fn runs(ns: &Namespace, job: &str) {
         "--timeout=120s",
     ])
     .success("its pod is ready");
-}
-
-/// Follows the Jobs that are made: each is seen by its name and UID.
-pub fn made(ns: &Namespace) -> Series {
-    ns.series("jobs", |job| {
-        let meta = &job["metadata"];
-        Some(format!(
-            "{} {}",
-            meta["name"].as_str()?,
-            meta["uid"].as_str()?
-        ))
-    })
-}
-
-/// How many Jobs of each name there were.
-pub fn by_name(made: &[String]) -> BTreeMap<String, usize> {
-    let all: std::collections::BTreeSet<_> = made.iter().collect();
-    let mut count = BTreeMap::new();
-    for job in all {
-        let name = job.split(' ').next().unwrap_or_default();
-        *count.entry(name.to_owned()).or_default() += 1;
-    }
-    count
 }
 
 /// The reasons of the Kubernetes Events of a DaemonJob, each once, as soon as `wanted` is among them.

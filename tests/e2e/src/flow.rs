@@ -1,10 +1,11 @@
 //! JobFlows as the tests have them, and what became of their Jobs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::{Namespace, Series};
+use crate::Namespace;
+use crate::system::Running;
 use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
 use baton_flow::NodePhase;
 use serde_json::Value;
@@ -86,14 +87,12 @@ impl<'a> Flow<'a> {
         })
     }
 
-    /// Waits until a node's Job runs: its pod has a container that was started.
-    pub fn until_runs(&self, name: &str) {
+    /// Waits until a node's Job runs, and gives its pod. One that ends by itself may be over before it is looked at.
+    pub fn until_runs(&self, name: &str) -> Running {
         let label = format!("job-name={}-{name}", self.name);
         crate::until(SOON, &format!("the pod of {name} runs"), || {
-            let pods = self.ns.list("pods", &label);
-            let runs = |pod: &Value| pod["status"]["phase"] == "Running";
-            pods.iter().any(runs).then_some(())
-        });
+            self.ns.list("pods", &label).iter().find_map(Running::of)
+        })
     }
 
     /// Waits for its end.
@@ -150,33 +149,8 @@ pub fn condition(status: &JobFlowStatus, kind: &str) -> (String, String) {
     said.unwrap_or_default()
 }
 
-/// Every Job that is ever made in a namespace, from now on.
-#[derive(Debug)]
-pub struct Made(Series);
-
-impl Made {
-    /// Follows them.
-    pub fn follow(ns: &Namespace) -> Self {
-        Self(ns.series("jobs", |job| {
-            let text = |key: &str| job["metadata"][key].as_str();
-            Some(format!("{} {}", text("name")?, text("uid")?))
-        }))
-    }
-
-    /// How many Jobs of each name there were.
-    pub fn stop(self) -> BTreeMap<String, usize> {
-        let distinct: BTreeSet<String> = self.0.stop().into_iter().collect();
-        let mut made = BTreeMap::new();
-        for line in &distinct {
-            let (name, _) = line.split_once(' ').expect("a name and a UID");
-            *made.entry(name.to_owned()).or_default() += 1;
-        }
-        made
-    }
-}
-
-/// The nodes of the seed's example, each of which sleeps.
-pub fn seed(sleep: &str) -> Vec<String> {
+/// The nodes of the seed's example, each with the script that `script` has for its name.
+pub fn seed_with(script: impl Fn(&str) -> String) -> Vec<String> {
     [
         ("job1", ""),
         ("job2", "job1"),
@@ -184,7 +158,7 @@ pub fn seed(sleep: &str) -> Vec<String> {
         ("job4", ""),
         ("job5", "job4, job2"),
     ]
-    .map(|(name, needs)| node(name, needs, "", &format!("sleep {sleep}")))
+    .map(|(name, needs)| node(name, needs, "", &script(name)))
     .into()
 }
 

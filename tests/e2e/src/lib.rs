@@ -22,6 +22,7 @@ pub mod daemon;
 mod dump;
 pub mod flow;
 mod kubectl;
+mod made;
 mod namespace;
 mod parts;
 mod receiver;
@@ -30,6 +31,7 @@ mod watch;
 
 pub use cluster::Cluster;
 pub use kubectl::{Kubectl, Output};
+pub use made::Made;
 pub use namespace::Namespace;
 pub use parts::Parts;
 pub use receiver::{Receiver, Request};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{Cluster, Kubectl, Parts, until};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The namespace that Baton is installed in.
@@ -16,7 +17,7 @@ pub fn parts(cluster: &Cluster) -> Parts {
         .expect("these tests need a cluster of tests/cluster/cluster")
 }
 
-/// A pod of Baton's own whose container runs.
+/// A pod of one container that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
     /// The pod's name.
@@ -31,6 +32,30 @@ pub struct Running {
     pub ready: bool,
 }
 
+impl Running {
+    /// By the pod's object, where its container runs and it is not going.
+    pub fn of(pod: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let container = &pod["status"]["containerStatuses"][0];
+        let going = pod["metadata"]["deletionTimestamp"].is_string();
+        if going || !container["state"]["running"].is_object() {
+            return None;
+        }
+        Some(Self {
+            pod: text(&pod["metadata"]["name"])?,
+            ip: text(&pod["status"]["podIP"])?,
+            node: number(pod["spec"]["nodeName"].as_str()?),
+            container: text(&container["containerID"])?,
+            ready: container["ready"] == true,
+        })
+    }
+
+    /// Its first process, as the machine knows it.
+    pub fn process(&self, parts: &Parts) -> Pid {
+        parts.process(self.node, &self.container)
+    }
+}
+
 /// The pods of a component that run.
 pub fn running(kubectl: &Kubectl, component: &str) -> Vec<Running> {
     let label = format!("app.kubernetes.io/component={component}");
@@ -38,23 +63,7 @@ pub fn running(kubectl: &Kubectl, component: &str) -> Vec<Running> {
     // The API server may be away; whoever asks has a deadline.
     let list: Value = serde_json::from_str(&out.stdout).unwrap_or_default();
     let pods = list["items"].as_array().cloned().unwrap_or_default();
-    pods.iter().filter_map(of).collect()
-}
-
-fn of(pod: &Value) -> Option<Running> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let container = &pod["status"]["containerStatuses"][0];
-    let going = pod["metadata"]["deletionTimestamp"].is_string();
-    if going || !container["state"]["running"].is_object() {
-        return None;
-    }
-    Some(Running {
-        pod: text(&pod["metadata"]["name"])?,
-        ip: text(&pod["status"]["podIP"])?,
-        node: number(pod["spec"]["nodeName"].as_str()?),
-        container: text(&container["containerID"])?,
-        ready: container["ready"] == true,
-    })
+    pods.iter().filter_map(Running::of).collect()
 }
 
 /// The number at the end of a node's name.

@@ -1,8 +1,8 @@
 //! Waiting for objects without polling: `kubectl get --watch`.
 
-use std::io::BufReader;
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -44,12 +44,30 @@ impl Watch {
     }
 
     fn start(&self) -> (Running, Receiver<Value>) {
-        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        self.start_with(&[], Stdio::null())
+    }
+
+    /// Starts it, and waits until the server follows the objects: none that comes after that is missed.
+    fn start_and_follow(&self) -> (Running, Receiver<Value>) {
+        // At this level it says each answer of the server.
+        let (mut running, objects) = self.start_with(&["-v=6"], Stdio::piped());
+        let said = running.0.stderr.take().expect("it is piped");
+        let (send, follows) = channel();
+        std::thread::spawn(move || said_follows(said, &send));
+        let limit = Duration::from_secs(60);
+        let followed = follows.recv_timeout(limit);
+        followed.unwrap_or_else(|e| panic!("{}: not begun: {e}", self.args.join(" ")));
+        (running, objects)
+    }
+
+    fn start_with(&self, more: &[&str], said: Stdio) -> (Running, Receiver<Value>) {
+        let args = self.args.iter().map(String::as_str);
+        let args: Vec<&str> = args.chain(more.iter().copied()).collect();
         let mut child = self
             .kubectl
             .command(&args)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(said)
             .spawn()
             .expect("kubectl starts");
         let out = child.stdout.take().expect("it is piped");
@@ -96,6 +114,16 @@ impl Watch {
     }
 }
 
+/// Reads what a `kubectl` says to its end, and tells when the server has answered its watch.
+fn said_follows(said: ChildStderr, follows: &Sender<()>) {
+    for line in BufReader::new(said).lines().map_while(Result::ok) {
+        if line.contains("watch=true") && line.contains("200 OK") {
+            // Nobody waits for a second one.
+            let _ = follows.send(());
+        }
+    }
+}
+
 /// An object's state, in a line.
 fn brief(object: &Value) -> String {
     let mut text = object.get("status").unwrap_or(object).to_string();
@@ -125,7 +153,7 @@ impl Series {
         kind: &str,
         look: impl Fn(&Value) -> Option<String> + Send + 'static,
     ) -> Self {
-        let (running, objects) = Watch::of(kubectl, namespace, kind, "").start();
+        let (running, objects) = Watch::of(kubectl, namespace, kind, "").start_and_follow();
         let seen = Arc::new(Mutex::new(Vec::<String>::new()));
         let filled = seen.clone();
         let reader = std::thread::spawn(move || {
@@ -146,6 +174,14 @@ impl Series {
     /// What was seen so far.
     pub fn seen(&self) -> Vec<String> {
         self.seen.lock().expect("no reader fails").clone()
+    }
+
+    /// Waits until the last value seen is this one, and gives all.
+    pub fn until_last(&self, limit: Duration, value: &str) -> Vec<String> {
+        crate::until(limit, &format!("{value} after {:?}", self.seen()), || {
+            let seen = self.seen();
+            (seen.last().map(String::as_str) == Some(value)).then_some(seen)
+        })
     }
 
     /// Ends it, and gives what was seen.

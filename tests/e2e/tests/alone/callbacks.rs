@@ -74,7 +74,7 @@ fn what_happened_while_the_coordinator_was_away_is_told_afterwards() {
     let _back = Undo(|| scale(kubectl, 2));
     let victims: Vec<Pid> = system::running(kubectl, "coordinator")
         .iter()
-        .map(|it| parts.process(it.node, &it.container))
+        .map(|it| it.process(&parts))
         .collect();
     scale(kubectl, 0);
     for victim in victims {

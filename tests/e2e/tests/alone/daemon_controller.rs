@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::{Cluster, until};
+use baton_e2e::{Cluster, Made, until};
 
-use baton_e2e::daemon::{by_name, finished, made, yaml};
+use baton_e2e::daemon::{finished, yaml};
 use baton_e2e::system::{self, Random, SYSTEM, Undo, leader};
 
 /// DaemonJobs that run at the same time.
@@ -19,7 +19,7 @@ fn coordinators_are_killed_amid_runs_and_no_job_is_made_twice() {
     let parts = system::parts(&cluster);
     let ns = cluster.namespace("daemon-killed");
     let _undo = Undo(|| system::whole(kubectl));
-    let made = made(&ns);
+    let made = Made::follow(&ns);
     let mut random = Random::by_clock();
     let names: Vec<_> = (0..RUNS).map(|i| format!("run{i}")).collect();
     for name in &names {
@@ -47,7 +47,7 @@ fn coordinators_are_killed_amid_runs_and_no_job_is_made_twice() {
         assert_eq!(status.counts.succeeded, 2);
         assert!(status.nodes[0].node.finished_at <= status.nodes[1].node.started_at);
     }
-    let made = by_name(&made.stop());
+    let made = made.stop();
     assert_eq!(made.len(), 2 * RUNS, "{made:?}");
     assert!(made.values().all(|n| *n == 1), "{made:?}");
 }

@@ -1,10 +1,10 @@
 //! Nodes that join, go, are tainted and cordoned amid a run.
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::{Cluster, Kubectl, UNTIL_TOLD};
+use baton_e2e::{Cluster, Kubectl, Made, UNTIL_TOLD};
 use baton_flow::daemon::DaemonPhase::{Removed, Running, Succeeded, Waiting};
 
-use baton_e2e::daemon::{by_name, events, finished, made, nodes, runs, until, yaml};
+use baton_e2e::daemon::{events, finished, nodes, runs, until, yaml};
 use baton_e2e::system::{self, Undo};
 
 fn label(kubectl: &Kubectl, node: &str, label: &str) {
@@ -28,7 +28,7 @@ fn nodes_join_and_leave_by_their_labels() {
     });
     let here = format!("{key}=yes");
     let selector = format!("      nodeSelector: {{{key:?}: \"yes\"}}");
-    let made = made(&ns);
+    let made = Made::follow(&ns);
     ns.apply(&yaml("all", UNTIL_TOLD, "", &selector));
     ns.apply(&yaml(
         "initial",
@@ -94,7 +94,7 @@ fn nodes_join_and_leave_by_their_labels() {
     ])
     .success("cancel");
     assert_eq!(finished(&ns, "never").phase, JobFlowPhase::Cancelled);
-    let made = by_name(&made.stop());
+    let made = made.stop();
     assert!(made.values().all(|n| *n == 1), "{made:?}");
     assert_eq!(made.len(), 6, "{made:?}");
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_e2e::{Cluster, Kubectl, until};
+use baton_e2e::{Cluster, Kubectl, Made, UNTIL_TOLD, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use baton_e2e::flow::{Flow, Made, ran_in_order, seed, yaml};
+use baton_e2e::flow::{Flow, ran_in_order, seed_with, yaml};
 use baton_e2e::system::{self, Random, SYSTEM, Undo, leader};
 
 /// The process of a coordinator's pod that lives now: from the machine itself, for what the API server
@@ -80,7 +80,7 @@ fn the_leader_is_killed_at_random_moments_over_twenty_flows() {
     for batch in names.chunks(5) {
         let all: Vec<String> = batch
             .iter()
-            .map(|name| yaml(name, &seed("1"), ""))
+            .map(|name| yaml(name, &seed_with(|_| "sleep 1".to_owned()), ""))
             .collect();
         // Where no coordinator answers, its webhook does not either.
         until(Duration::from_secs(60), "applied", || {
@@ -106,6 +106,12 @@ fn the_leader_is_killed_at_random_moments_over_twenty_flows() {
     system::whole(kubectl);
 }
 
+/// Lets a container end that runs [`UNTIL_TOLD`], from its node: with no API server.
+fn tell(process: &Pid) {
+    let file = format!("/proc/{process}/root/tmp/done");
+    std::fs::write(&file, "").unwrap_or_else(|e| panic!("{file}: {e}"));
+}
+
 #[test]
 #[ignore = "needs a cluster"]
 fn the_api_server_is_away_amid_flows() {
@@ -116,16 +122,25 @@ fn the_api_server_is_away_amid_flows() {
     let ns = cluster.namespace("server-away");
     system::whole(kubectl);
     let names: Vec<String> = (1..=6).map(|i| format!("f{i}")).collect();
+    let nodes = seed_with(|name| match name {
+        "job1" => UNTIL_TOLD.to_owned(),
+        _ => "sleep 2".to_owned(),
+    });
     for name in &names {
-        ns.apply(&yaml(name, &seed("2"), ""));
+        ns.apply(&yaml(name, &nodes, ""));
     }
-    for name in &names {
-        Flow::of(&ns, name).until_runs("job1");
-    }
+    let first: Vec<Pid> = names
+        .iter()
+        .map(|name| Flow::of(&ns, name).until_runs("job1").process(&parts))
+        .collect();
     let _back = Undo(|| parts.start("apiserver"));
     parts.stop("apiserver", "KILL");
+    // Half of them end while nobody can be told, half after that.
+    let (amid, after) = first.split_at(names.len() / 2);
+    amid.iter().for_each(tell);
     std::thread::sleep(AWAY);
     parts.start("apiserver");
+    after.iter().for_each(tell);
     let back = Instant::now();
     until(Duration::from_secs(60), "the API server is ready", || {
         kubectl.run(&["get", "--raw", "/readyz"]).ok.then_some(())

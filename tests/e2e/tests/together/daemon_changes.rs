@@ -1,10 +1,10 @@
 //! What somebody does to a DaemonJob and its Jobs amid a run.
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::Cluster;
+use baton_e2e::{Cluster, Made};
 use baton_flow::daemon::DaemonPhase::{Failed, Succeeded, Waiting};
 
-use baton_e2e::daemon::{by_name, events, finished, made, nodes, runs, until, yaml};
+use baton_e2e::daemon::{events, finished, nodes, runs, until, yaml};
 
 #[test]
 #[ignore = "needs a cluster"]
@@ -12,7 +12,7 @@ fn a_job_that_is_deleted_has_failed_and_one_that_is_over_is_not_missed() {
     let cluster = Cluster::shared();
     let ns = cluster.namespace("daemon-deleted");
     let script = "test $NODE = node1 || exec sleep 300";
-    let made = made(&ns);
+    let made = Made::follow(&ns);
     ns.apply(&yaml("run", script, "", ""));
     runs(&ns, "run-node2");
     until(&ns, "run", "node1 is over", |s| s.counts.succeeded == 1);
@@ -23,7 +23,7 @@ fn a_job_that_is_deleted_has_failed_and_one_that_is_over_is_not_missed() {
     let status = finished(&ns, "run");
     let failed = ("node2", Failed, "JobDeleted");
     assert_eq!(nodes(&status), [("node1", Succeeded, ""), failed]);
-    let made = by_name(&made.stop());
+    let made = made.stop();
     assert_eq!(made.values().collect::<Vec<_>>(), [&1, &1], "{made:?}");
 }
 

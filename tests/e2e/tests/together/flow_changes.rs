@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::{Cluster, Namespace, UNTIL_TOLD, until};
+use baton_e2e::{Cluster, Made, Namespace, UNTIL_TOLD, until};
 use baton_flow::NodePhase;
 
-use baton_e2e::flow::{Flow, Made, SOON, condition, job_spec, node, of, phases, yaml};
+use baton_e2e::flow::{Flow, SOON, condition, job_spec, node, of, phases, yaml};
 
 fn template(ns: &Namespace, script: &str) {
     let job = job_spec(script);

@@ -1,10 +1,10 @@
 //! Jobs that others touch: deleted amid a run and after it, there before, cleaned up by their TTL.
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::{Cluster, UNTIL_TOLD, until};
+use baton_e2e::{Cluster, Made, UNTIL_TOLD, until};
 use baton_flow::NodePhase;
 
-use baton_e2e::flow::{Flow, Made, SOON, condition, job_spec, node, of, phases};
+use baton_e2e::flow::{Flow, SOON, condition, job_spec, node, of, phases};
 
 #[test]
 #[ignore = "needs a cluster"]

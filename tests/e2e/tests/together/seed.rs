@@ -42,20 +42,14 @@ fn the_seed_succeeds_in_order() {
         );
     }
 
-    ns.wait(
-        "pod",
-        &pod,
-        Duration::from_secs(60),
-        "the annotation follows",
-        |pod| pod["metadata"]["annotations"]["baton.dev/order"] == "5",
-    );
+    // The annotation follows.
+    let orders = orders.until_last(Duration::from_secs(60), "5");
     let orders: Vec<i32> = orders
-        .stop()
         .iter()
         .map(|order| order.parse().expect("a number"))
         .collect();
     assert!(orders.is_sorted(), "it never goes back: {orders:?}");
-    assert_eq!((orders.first(), orders.last()), (Some(&0), Some(&5)));
+    assert_eq!(orders.first(), Some(&0), "{orders:?}");
 }
 
 #[test]
@@ -81,12 +75,6 @@ fn the_failing_seed_stops_at_its_second_step() {
         !ns.log(&pod, "step4").contains("step4 is a script"),
         "it never ran"
     );
-    ns.wait(
-        "pod",
-        &pod,
-        Duration::from_secs(60),
-        "the annotation follows",
-        |pod| pod["metadata"]["annotations"]["baton.dev/order"] == "-1",
-    );
-    assert_eq!(orders.stop().last().map(String::as_str), Some("-1"));
+    // The annotation follows.
+    orders.until_last(Duration::from_secs(60), "-1");
 }

@@ -118,14 +118,22 @@ impl Facts {
             .map(|(name, _)| name)
     }
 
-    /// Writes the termination message and then the final record, which hands the turn on: so it comes
-    /// after everything that its readers may look for. The event repeats it for those who read on.
+    /// Writes the final record, which hands the turn on, and then what need not delay that: the event, which
+    /// repeats it for those who read on, and the termination message, which nobody can read before we are gone.
     pub(crate) fn finish(
         &mut self,
         record: &Record,
         termination: Option<&Path>,
     ) -> Result<(), FactsError> {
+        let written = self.write_record(record);
+        if written.is_ok() {
+            self.emit(Fact::Finished(record.clone()));
+        }
         self.write_termination(record, termination);
+        written
+    }
+
+    fn write_record(&self, record: &Record) -> Result<(), FactsError> {
         if let Some(folder) = &self.folder {
             let (made, path) = (folder.join(".exit"), folder.join(layout::EXIT));
             // The command may have left anything under this name; opening its FIFO would hang.
@@ -142,7 +150,6 @@ impl Facts {
                     source,
                 })?;
         }
-        self.emit(Fact::Finished(record.clone()));
         Ok(())
     }
 

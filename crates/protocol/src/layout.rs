@@ -27,7 +27,7 @@ pub const STEPS: &str = "steps";
 pub const BIN: &str = "bin";
 /// A step's event file: JSON lines, append-only.
 pub const EVENTS: &str = "events";
-/// A step's final record, made by rename, always last.
+/// A step's final record, made by rename once all of the step is over. Behind it comes nothing but its repetition.
 pub const EXIT: &str = "exit";
 /// The folder of a step's results.
 pub const RESULTS: &str = "results";

@@ -1,6 +1,7 @@
 //! What is told: events, the final record, the termination message.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::process::Command;
 
 use baton_protocol::Reason;
@@ -44,6 +45,32 @@ fn a_step_that_succeeds() {
     let message: Termination = serde_json::from_str(&scratch.read("t")).unwrap();
     assert_eq!(message.record, record);
     assert_eq!(message.results["digest"], "abc");
+}
+
+#[test]
+fn the_record_hands_the_turn_on_before_the_termination_message_is_written() {
+    let scratch = Scratch::new();
+    let dir = scratch.step("s");
+    nix::unistd::mkfifo(&scratch.path("t"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Both ends: the writer finds a reader, and the reader sees no end before there was a writer.
+    let fifo = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(scratch.path("t"))
+        .unwrap();
+    let mut message = fifo.try_clone().unwrap();
+    let exit = dir.join("exit");
+    let reader = std::thread::spawn(move || {
+        let mut first = [0];
+        message.read_exact(&mut first).unwrap();
+        (first, exit.exists())
+    });
+    let args = ["--step-dir", "s", "--termination-message", "t"];
+    let output = scratch.run([&args[..], &["--command", "true"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    // For a reader that nobody told anything.
+    (&fifo).write_all(b"-").unwrap();
+    assert_eq!(reader.join().unwrap(), (*b"{", true));
 }
 
 #[test]

@@ -102,6 +102,7 @@ pub fn plan(memory: &mut Memory, seen: &Seen<'_>, now: Timestamp) -> Next {
         return next;
     }
     adopt(memory, seen, now);
+    misplaced::take_back(memory, seen);
     let known = absorb(memory, seen, now, &mut next);
     let was_over = memory.status.phase.is_over();
     let op = decide(memory, seen, known.as_ref(), now, &mut next);

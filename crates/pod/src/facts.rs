@@ -118,13 +118,7 @@ impl PodFacts {
 
     /// Whether the pod began: a container of it runs, or ran.
     pub fn has_begun(&self) -> bool {
-        let ran = |c: &ContainerFacts| {
-            matches!(
-                c.state,
-                ContainerState::Running { .. } | ContainerState::Terminated(_)
-            )
-        };
-        self.phase == PodPhase::Running || self.containers.iter().any(ran)
+        self.phase == PodPhase::Running || self.containers.iter().any(ContainerFacts::has_begun)
     }
 
     /// The containers that can never start, each with a sentence why: number 0 is the init container

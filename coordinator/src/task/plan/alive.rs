@@ -33,7 +33,8 @@ pub(super) fn alive(
     next: &mut Next,
 ) -> Option<Op> {
     let facts = &known.facts;
-    if facts.phase.is_over() {
+    // What a kubelet calls the end of a pod that did not start is none.
+    if facts.phase.is_over() && !misplaced::waits(memory, known) {
         over(memory, known, now, next);
         return None;
     }
@@ -162,7 +163,8 @@ pub(super) fn gone(
         runs::cancel(&mut memory.status, now);
         memory.status.message = "the pod was deleted while the task was cancelled".to_owned();
     } else if !memory.status.phase.is_over() {
-        let (reason, message) = loss(memory, seen, None).unwrap_or_default();
+        let lost = loss(memory, seen, None).or_else(|| misplaced::loss(memory));
+        let (reason, message) = lost.unwrap_or_default();
         fold::lose(&mut memory.status, &reason, &message, now);
     }
     None

@@ -29,7 +29,12 @@ pub struct ContainerFacts {
     pub conditional: bool,
     /// Its entrypoint leaves a record in the termination message.
     pub leaves_record: bool,
+    /// There is a container: the container runtime gave it an ID.
+    pub is_made: bool,
 }
+
+/// The kubelet's reason of the end of a container that it could not find.
+const UNKNOWN: &str = "ContainerStatusUnknown";
 
 /// How a container stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,6 +132,16 @@ impl ContainerFacts {
         }
     }
 
+    /// Whether it runs, or ran. Of one that it never made a kubelet that lets a pod go may say that it ended and
+    /// could not be found.
+    pub fn has_begun(&self) -> bool {
+        match &self.state {
+            ContainerState::Running { .. } => true,
+            ContainerState::Terminated(end) => self.is_made || end.reason != UNKNOWN,
+            ContainerState::Waiting { .. } | ContainerState::Unknown => false,
+        }
+    }
+
     /// How it ended, once it has.
     pub fn end(&self) -> Option<End> {
         const KILLED: i32 = exit::of_signal(9);
@@ -148,7 +163,7 @@ impl ContainerFacts {
                 Reason::OomKilled,
                 "the kernel killed the container for want of memory",
             ),
-            ("ContainerStatusUnknown", ..) => End::Died(Death::Gone),
+            (UNKNOWN, ..) => End::Died(Death::Gone),
             ("ContainerCannotRun" | "StartError", ..) => {
                 record(Reason::StartError, end.message.text())
             }
@@ -202,6 +217,9 @@ pub(super) fn container(
         ready: status.is_some_and(|s| s.ready || only_starts(spec) && s.started == Some(true)),
         conditional: has("--when"),
         leaves_record: has("--termination-message"),
+        is_made: status
+            .and_then(|s| s.container_id.as_ref())
+            .is_some_and(|id| !id.is_empty()),
     }
 }
 

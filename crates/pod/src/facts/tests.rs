@@ -106,6 +106,19 @@ fn a_container_without_an_entrypoints_message_tells_by_its_end() {
 }
 
 #[test]
+fn a_container_that_was_never_made_did_not_begin_whatever_its_end_is_called() {
+    let lost = |id: Value| {
+        let state = json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}});
+        let container = json!({"name": "b", "containerID": id, "state": state});
+        read(json!({"phase": "Failed", "containerStatuses": [container]})).has_begun()
+    };
+    assert!(!lost(Value::Null));
+    assert!(!lost("".into()));
+    assert!(lost("containerd://1".into()));
+    assert!(ended("b", json!({"exitCode": 0})).has_begun());
+}
+
+#[test]
 fn what_can_never_start_is_told_from_what_takes_its_time() {
     let waiting = |reason: &str, message: &str| {
         read(json!({"phase": "Pending", "containerStatuses": [

@@ -187,6 +187,69 @@ fn a_pod_that_began_unnoticed_is_not_replaced() {
     world.work();
     world.memory.saw_last(Arc::new(last));
     world.pass(30);
+    assert_eq!(
+        (world.made.len(), world.phase(), world.reason()),
+        (1, TaskPhase::Failed, "PodDeleted")
+    );
+}
+
+#[test]
+fn a_pod_that_its_agent_found_only_as_it_went_is_replaced() {
+    // What the kubelet says as it goes: of this age, and of newer ones.
+    let unknown = json!({ "terminated": { "exitCode": 137, "reason": "ContainerStatusUnknown" } });
+    for last in [
+        status("Pending", &[]),
+        status(
+            "Failed",
+            &[
+                json!({ "name": "s1", "image": "", "imageID": "", "ready": false,
+                      "restartCount": 0, "state": unknown }),
+            ],
+        ),
+    ] {
+        let mut world = World::new(spec(1));
+        world.work();
+        world.bind();
+        world.node(true, false);
+        world.pass(12);
+        assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+        // Its agent comes back, and makes the volume of a pod that does not start any more.
+        world.node(true, true);
+        world.happen(Happens::Miss);
+        world.pass(2);
+        assert_eq!(world.phase(), TaskPhase::Pending);
+        world.edit_all(|pod| pod.status = Some(last.clone()));
+        world.pass(20);
+        assert_eq!((world.made.len(), world.phase()), (1, TaskPhase::Pending));
+        world.happen(Happens::PodGone);
+        world.happen(Happens::Miss);
+        assert_eq!(world.made.len(), 2);
+        world.pass(3);
+        assert_eq!(
+            (world.phase(), world.memory.status.run),
+            (TaskPhase::Pending, 1)
+        );
+        let pod = world.memory.status.pod.as_ref().unwrap();
+        assert_eq!(
+            (pod.carrier, pod.uid.as_str()),
+            (Carrier::DownwardAPI, "pod-2")
+        );
+    }
+}
+
+#[test]
+fn a_pod_whose_agent_came_back_and_saw_it_run_is_not_replaced() {
+    let mut world = World::new(spec(1));
+    world.work();
+    world.bind();
+    world.node(true, false);
+    world.pass(12);
+    world.node(true, true);
+    world.happen(Happens::Begin);
+    world.pass(2);
+    assert_eq!(world.phase(), TaskPhase::Running);
+    world.happen(Happens::PodGone);
+    world.pass(30);
     assert_eq!((world.made.len(), world.phase()), (1, TaskPhase::Failed));
 }
 

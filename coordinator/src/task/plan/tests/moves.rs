@@ -13,6 +13,8 @@ pub(super) enum Happens {
     Bind,
     Run(i32),
     Begin,
+    /// The agent makes the pod's volume and takes it away again, and nothing ran in between.
+    Miss,
     DeletePod,
     PodGone,
     Evict,
@@ -30,6 +32,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         4 => Just(Happens::Bind),
         3 => (0..3_i32).prop_map(Happens::Run),
         2 => Just(Happens::Begin),
+        2 => Just(Happens::Miss),
         2 => Just(Happens::DeletePod),
         2 => Just(Happens::PodGone),
         1 => Just(Happens::Evict),
@@ -56,7 +59,25 @@ impl World {
                     attempt: 1,
                 });
             }
-            Happens::Run(_) | Happens::Begin => {}
+            Happens::Miss if self.may_run() => {
+                self.bind();
+                self.tell(What::TaskStarted);
+                self.tell(What::StepFinished {
+                    number: 1,
+                    state: StepState::Died {
+                        how: Death::Gone,
+                        at: self.now,
+                    },
+                    results: Vec::new(),
+                    missing: Vec::new(),
+                });
+                self.finish(Some(Cause::Died {
+                    number: 1,
+                    name: "s1".to_owned(),
+                    how: Death::Gone,
+                }));
+            }
+            Happens::Run(_) | Happens::Begin | Happens::Miss => {}
             Happens::DeletePod => {
                 let at = time(later(self.now, Duration::from_secs(15)));
                 self.edit_all(|pod| {

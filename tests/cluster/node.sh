@@ -69,6 +69,7 @@ imageGCLowThresholdPercent: 99
 resolvConf: $STATE/resolv.conf
 clusterDNS: [$NET.128.10]
 maxPods: ${CLUSTER_MAX_PODS:-250}
+registryPullQPS: 0
 Y
   echo "nameserver 127.0.0.1" >"$STATE/resolv.conf"
   (cd "$STATE/pki" && cert "node$i" "/O=system:nodes/CN=system:node:node$i" "DNS:node$i,IP:127.0.0.1,IP:$NET.$i.1")

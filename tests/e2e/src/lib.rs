@@ -40,8 +40,8 @@ pub use watch::{Series, Watch};
 use std::time::{Duration, Instant};
 
 /// A script that runs until its pod has the file of [`Namespace::tell`]: for what has to happen while it runs, however
-/// slow the machine is.
-pub const UNTIL_TOLD: &str = "until test -e /tmp/done; do sleep 0.1; done";
+/// slow the machine is. The last second is for who tells it: with the container's first process go all others.
+pub const UNTIL_TOLD: &str = "until test -e /tmp/done; do sleep 0.1; done; sleep 1";
 
 /// Waits until `probe` says something, looking again every 100 ms: for what nothing can be watched for.
 ///

@@ -134,6 +134,15 @@ impl Namespace {
             .success("exec");
     }
 
+    /// Waits until a container has said this: what runs as its first process is up then.
+    pub fn says(&self, pod: &str, container: &str, text: &str) {
+        let what = format!("{container} of {pod} says {text:?}");
+        crate::until(Duration::from_secs(90), &what, || {
+            let log = self.kubectl(&["logs", pod, "-c", container]).stdout;
+            log.contains(text).then_some(())
+        });
+    }
+
     /// The log of one container of a pod, whole: once the container is over, which the kubelet says
     /// up to a second or two after the Task's end.
     pub fn log(&self, pod: &str, container: &str) -> String {
@@ -144,7 +153,7 @@ impl Namespace {
                     .any(|c| c["name"] == container && c["state"]["terminated"].is_object())
             })
         };
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_secs(120);
         self.wait("pod", pod, limit, &format!("{container} is over"), over);
         self.kubectl(&["logs", pod, "-c", container])
             .success("logs")

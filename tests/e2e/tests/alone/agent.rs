@@ -135,7 +135,7 @@ fn the_agents_are_killed_at_random_moments_over_fifty_tasks() {
     over.store(true, Ordering::SeqCst);
     let kills = reaper.join().expect("the reaper ends");
     println!("{kills} agents killed in {all_begun:?}");
-    let statuses = batch.ran_once_by_any(Duration::from_secs(60));
+    let statuses = batch.ran_once_by_any(Duration::from_secs(120));
     let fell_back = |status: &&TaskStatus| carrier(status) != Some(Carrier::Volume);
     println!(
         "all over after {:?}, {} of them without the agent",

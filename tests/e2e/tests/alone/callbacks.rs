@@ -62,7 +62,7 @@ fn what_happened_while_the_coordinator_was_away_is_told_afterwards() {
     let shape = Shape {
         tasks: 10,
         steps: 4,
-        sleep: "2",
+        sleep: "4",
         callback: receiver.url("/hook"),
         ..Shape::default()
     };
@@ -183,7 +183,7 @@ fn another_coordinator_goes_on_where_the_leader_is_killed() {
         "apiVersion: baton.dev/v1alpha1\nkind: Task\nmetadata: {name: late}\nspec:\n  \
          steps: [{name: one, image: busybox, command: ['true']}]\n",
     );
-    let status = ns.finished("late", Duration::from_secs(60));
+    let status = ns.finished("late", Duration::from_secs(120));
     assert_eq!(status.phase, TaskPhase::Succeeded, "{status:?}");
     println!(
         "a Task applied without a leader was over after {:?}",

@@ -77,7 +77,7 @@ fn runs_on(ns: &Namespace, node: &str) -> Pod {
          podTemplate: {{spec: {{nodeSelector: {{kubernetes.io/hostname: {node}}}}}}}\n  \
          steps: [{{name: long, image: busybox, command: [sleep, '600']}}]\n"
     ));
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_secs(120);
     let task = ns.wait(
         "task",
         &format!("on-{node}"),

@@ -214,6 +214,9 @@ spec:
         out.stderr
     );
     ns.apply(&flow(UNTIL_TOLD, more));
+    ns.wait("jobflow", "f", SOON, "b is known", |flow| {
+        flow["status"]["progress"] == "0/2"
+    });
     ns.tell("f-a");
     let flow = ns.wait("jobflow", "f", SOON, "its end", |flow| {
         flow["status"]["phase"] == "Succeeded"

@@ -31,12 +31,18 @@ struct Said {
     err: String,
 }
 
-fn run(ns: &Namespace, cluster: &Cluster, program: &Path, args: &[&str]) -> Said {
-    let output = Command::new(program)
+fn command(ns: &Namespace, cluster: &Cluster, program: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
         .args(args)
         .args(["--namespace", ns.name()])
         .env("KUBECONFIG", cluster.kubectl().kubeconfig())
-        .stdin(Stdio::null())
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(ns: &Namespace, cluster: &Cluster, program: &Path, args: &[&str]) -> Said {
+    let output = command(ns, cluster, program, args)
         .output()
         .expect("baton starts");
     Said {
@@ -121,6 +127,7 @@ spec:
         ns.wait("task", "long", SOON, "its second step runs", |task| {
             task["status"]["steps"][1]["state"] == "Running"
         });
+        ns.says("long-1", "two", "working");
         let said = run(&["cancel", "long"]);
         assert_eq!(said.code, 0, "{}", said.err);
         followed.join().expect("it ends with the task")
@@ -291,25 +298,29 @@ spec:
     )
     .expect("a file");
     let nodes = cluster.nodes();
-    let said = std::thread::scope(|scope| {
-        let followed = scope.spawn(|| run(&["run", "--cluster", file]));
-        baton_e2e::until(SOON, "it runs everywhere", || {
-            let pods = ns.list("pods", "baton.dev/daemonjob=long");
-            let running = pods.iter().filter(|p| p["status"]["phase"] == "Running");
-            (running.count() == nodes.len()).then_some(())
-        });
-        let said = run(&["cancel", "dj/long"]);
-        assert_eq!(said.code, 0, "{}", said.err);
-        followed.join().expect("it ends with the DaemonJob")
+    let (out, err) = (folder.join("out"), folder.join("err"));
+    let heard = || std::fs::read_to_string(&out).expect("what it said");
+    let hellos = || heard().lines().filter(|l| l.ends_with("| here")).count();
+    let mut followed = command(&ns, &cluster, &baton, &["run", "--cluster", file])
+        .stdout(std::fs::File::create(&out).expect("a file"))
+        .stderr(std::fs::File::create(&err).expect("a file"))
+        .spawn()
+        .expect("baton starts");
+    // With a Job that is cancelled go its pods and their logs.
+    baton_e2e::until(SOON, "it is heard from everywhere", || {
+        (hellos() == 2 * nodes.len()).then_some(())
     });
-    assert_eq!(said.code, 130, "{}\n{}", said.out, said.err);
-    let hellos = said.out.lines().filter(|l| l.ends_with("| here")).count();
-    assert_eq!(hellos, 2 * nodes.len(), "{}", said.out);
+    let said = run(&["cancel", "dj/long"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let ended = followed.wait().expect("it ends with the DaemonJob");
+    let err = std::fs::read_to_string(&err).expect("what it said");
+    assert_eq!(ended.code(), Some(130), "{}\n{err}", heard());
+    assert_eq!(hellos(), 2 * nodes.len(), "{}", heard());
     for line in [
         "daemonjob everywhere: Succeeded",
         "daemonjob long: Cancelled",
     ] {
-        assert!(said.err.contains(line), "{line}: {}", said.err);
+        assert!(err.contains(line), "{line}: {err}");
     }
     let said = run(&["describe", "long"]);
     assert!(said.out.contains("Cancelled"), "{}", said.out);

@@ -1,7 +1,7 @@
 //! What somebody does to a DaemonJob and its Jobs amid a run.
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::{Cluster, Made};
+use baton_e2e::{Cluster, Made, UNTIL_TOLD};
 use baton_flow::daemon::DaemonPhase::{Failed, Succeeded, Waiting};
 
 use baton_e2e::daemon::{events, finished, nodes, runs, until, yaml};
@@ -62,7 +62,7 @@ fn a_foreign_job_of_that_name_is_left_alone() {
 fn a_suspended_one_starts_nothing_and_a_changed_template_is_held_back() {
     let cluster = Cluster::shared();
     let ns = cluster.namespace("daemon-suspend");
-    let script = "until test -e /tmp/done; do sleep 0.1; done";
+    let script = UNTIL_TOLD;
     let one = "  parallelism: 1\n  suspend: false";
     ns.apply(&yaml(
         "run",
@@ -86,10 +86,7 @@ fn a_suspended_one_starts_nothing_and_a_changed_template_is_held_back() {
                 .any(|c| c.kind == "Accepted" && c.reason == "TemplateChanged")
         });
     }
-    let pod = &ns.list("pods", "job-name=run-node1")[0];
-    let pod = pod["metadata"]["name"].as_str().expect("it has a name");
-    ns.kubectl(&["exec", pod, "--", "touch", "/tmp/done"])
-        .success("exec");
+    ns.tell("run-node1");
     if out.ok {
         let status = until(&ns, "run", "the first is over", |s| s.counts.succeeded == 1);
         let held = until(&ns, "run", "it waits", |s| s.reason == "TemplateChanged");

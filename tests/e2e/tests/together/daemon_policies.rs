@@ -1,7 +1,7 @@
 //! The seed's example, and what a failure, a deadline and a cancellation mean.
 
 use baton_api::flow_status::JobFlowPhase;
-use baton_e2e::Cluster;
+use baton_e2e::{Cluster, UNTIL_TOLD};
 use baton_flow::daemon::DaemonPhase::{Cancelled, Failed, Running, Succeeded, Waiting};
 
 use baton_e2e::daemon::{SOON, events, finished, nodes, runs, until, yaml};
@@ -58,7 +58,7 @@ fn the_seed_runs_on_every_node_but_those_of_its_list() {
         "wait",
         "--for=condition=Succeeded",
         "daemonjob/daemonjob-example",
-        "--timeout=5s",
+        "--timeout=60s",
     ])
     .success("its condition");
 
@@ -100,13 +100,14 @@ fn a_failure_leaves_the_others_alone_and_can_be_run_again() {
     let spec =
         "  backoffLimit: 0\n  parallelism: 50%\n  globalParams: {env: [{name: NODE, value: x}]}";
     // One of two at a time: node1 fails first, and node2 has its Job.
-    let script = "sleep 3; test $NODE = node2";
-    ns.apply(&yaml("some-fail", script, spec, ""));
+    let script = format!("test $NODE = node2 || {{ {UNTIL_TOLD}; exit 1; }}");
+    ns.apply(&yaml("some-fail", &script, spec, ""));
     let began = until(&ns, "some-fail", "the first runs", |s| {
         s.counts.running == 1
     });
     assert_eq!(began.counts.waiting, 1, "{began:?}");
     assert_eq!(nodes(&began)[1], ("node2", Waiting, "Parallelism"));
+    ns.tell("some-fail-node1");
     let status = finished(&ns, "some-fail");
     assert_eq!(status.phase, JobFlowPhase::Failed);
     assert_eq!(status.reason, "BackoffLimitExceeded");
@@ -136,16 +137,12 @@ fn a_failure_leaves_the_others_alone_and_can_be_run_again() {
 fn a_failure_stops_the_others_where_that_is_asked_for() {
     let cluster = Cluster::shared();
     let ns = cluster.namespace("daemon-failfast");
-    let script =
-        "test $NODE = node1 || exec sleep 300; until test -e /tmp/fail; do sleep 0.1; done; exit 3";
+    let script = format!("test $NODE = node1 || exec sleep 300; {UNTIL_TOLD}; exit 3");
     let spec = "  backoffLimit: 0\n  failurePolicy: FailFast";
-    ns.apply(&yaml("failfast", script, spec, ""));
+    ns.apply(&yaml("failfast", &script, spec, ""));
     runs(&ns, "failfast-node1");
     runs(&ns, "failfast-node2");
-    let pod = &ns.list("pods", "job-name=failfast-node1")[0];
-    let pod = pod["metadata"]["name"].as_str().expect("it has a name");
-    ns.kubectl(&["exec", pod, "--", "touch", "/tmp/fail"])
-        .success("exec");
+    ns.tell("failfast-node1");
     let status = finished(&ns, "failfast");
     assert_eq!(status.phase, JobFlowPhase::Failed);
     let failed = ("node1", Failed, "BackoffLimitExceeded");
@@ -162,7 +159,7 @@ fn a_deadline_and_a_cancellation_stop_what_runs_and_a_ttl_removes_it() {
     ns.apply(&yaml(
         "stopped",
         "sleep 300",
-        "  ttlSecondsAfterFinished: 2",
+        "  ttlSecondsAfterFinished: 20",
         "",
     ));
     runs(&ns, "stopped-node1");
@@ -202,7 +199,7 @@ fn a_deadline_and_a_cancellation_stop_what_runs_and_a_ttl_removes_it() {
         .zip(status.started_at)
         .map(|(to, from)| to.since(from));
     assert!(
-        took.is_some_and(|t| t.as_secs() >= 4 && t.as_secs() < 30),
+        took.is_some_and(|t| t.as_secs() >= 4 && t.as_secs() < 60),
         "{took:?}"
     );
 

@@ -167,6 +167,7 @@ fn a_flow_is_held_and_let_go() {
     flow.patch("{\"suspend\": false}");
     flow.until_runs("a");
     flow.patch("{\"suspend\": true}");
+    flow.until(SOON, "it is held again", held);
     ns.tell("f-a");
     let status = flow.until(SOON, "what ran is over, and it is held", |it| {
         held(it) && of(it, "a").state == NodePhase::Succeeded
@@ -193,7 +194,7 @@ fn what_succeeded_leaves_nothing_where_it_is_to_go() {
         (jobs.len() == 1 && jobs[0]["metadata"]["name"] == "bad-a").then_some(())
     });
     // A flow with a time to live goes, and its Jobs with it.
-    Flow::apply(&ns, "brief", &nodes, "ttlSecondsAfterFinished: 1").succeeded(SOON);
+    Flow::apply(&ns, "brief", &nodes, "ttlSecondsAfterFinished: 20").succeeded(SOON);
     until(SOON, "the flow is gone, and its Jobs", || {
         let jobs = ns.list("jobs", "");
         (ns.get("jobflow", "brief").is_none() && jobs.len() == 1).then_some(())

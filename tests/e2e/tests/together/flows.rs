@@ -34,7 +34,7 @@ fn the_seeds_flow_runs_in_order_on_its_node() {
         "wait",
         "--for=condition=Succeeded",
         "jobflow/jobflow-example",
-        "--timeout=5s",
+        "--timeout=60s",
     ]);
     assert!(out.ok, "{}", out.stderr);
     let at = |name: &str| {
@@ -231,10 +231,12 @@ fn receivers_are_told_of_flows_and_their_nodes() {
             .filter(|l| !l.starts_with("task.") && !l.starts_with("step."))
             .collect()
     };
-    let all = until(SOON, "all is told", || {
+    let mut all = until(SOON, "all is told", || {
         let told = told();
         told.iter().any(|l| l == "flow.finished").then_some(told)
     });
+    // What a receiver was slow to answer comes again.
+    all.dedup();
     let expected = [
         "flow.started",
         "node.started list",

@@ -5,6 +5,8 @@ use std::time::Duration;
 use baton_api::status::TaskPhase;
 use baton_e2e::Cluster;
 
+const SOON: Duration = Duration::from_secs(120);
+
 #[test]
 #[ignore = "needs a cluster"]
 fn the_seed_succeeds_in_order() {
@@ -12,14 +14,14 @@ fn the_seed_succeeds_in_order() {
     let ns = cluster.namespace("seed");
     let orders = ns.orders();
     ns.apply(include_str!("../../../../examples/seed-task.yaml"));
-    let status = ns.finished("ordered", Duration::from_secs(60));
+    let status = ns.finished("ordered", SOON);
     assert_eq!(status.phase, TaskPhase::Succeeded, "{status:?}");
     assert_eq!(status.progress, "4/4");
     let out = ns.kubectl(&[
         "wait",
         "--for=condition=Succeeded",
         "task/ordered",
-        "--timeout=5s",
+        "--timeout=60s",
     ]);
     assert!(out.ok, "{}", out.stderr);
 
@@ -43,7 +45,7 @@ fn the_seed_succeeds_in_order() {
     }
 
     // The annotation follows.
-    let orders = orders.until_last(Duration::from_secs(60), "5");
+    let orders = orders.until_last(SOON, "5");
     let orders: Vec<i32> = orders
         .iter()
         .map(|order| order.parse().expect("a number"))
@@ -59,13 +61,13 @@ fn the_failing_seed_stops_at_its_second_step() {
     let ns = cluster.namespace("seed-failing");
     let orders = ns.orders();
     ns.apply(include_str!("../../../../examples/seed-task-failing.yaml"));
-    let status = ns.finished("ordered-failing", Duration::from_secs(60));
+    let status = ns.finished("ordered-failing", SOON);
     assert_eq!(status.phase, TaskPhase::Failed, "{status:?}");
     let out = ns.kubectl(&[
         "wait",
         "--for=condition=Succeeded=false",
         "task/ordered-failing",
-        "--timeout=5s",
+        "--timeout=60s",
     ]);
     assert!(out.ok, "{}", out.stderr);
 
@@ -76,5 +78,5 @@ fn the_failing_seed_stops_at_its_second_step() {
         "it never ran"
     );
     // The annotation follows.
-    orders.until_last(Duration::from_secs(60), "-1");
+    orders.until_last(SOON, "-1");
 }

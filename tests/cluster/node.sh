@@ -90,7 +90,7 @@ node_mounts() { # what a node plugin's mounts must spread through is a shared mo
     mount --bind /var/lib/kubelet /var/lib/kubelet && mount --make-rshared /var/lib/kubelet
     mount --bind "$0/run" /run; mount --bind "$0/pods-log" /var/log/pods
     touch "$0/ready"; exec sleep infinity' "$d"
-  wait_for 10 "node$i's mounts" test -f "$d/ready"
+  wait_for 60 "node$i's mounts" test -f "$d/ready"
 }
 part_containerd() { run "containerd$1" nsenter -t "$(cat "$STATE/mounts$1.pid")" -m -n -- containerd --config "$(node_dir "$1")/containerd.toml"; }
 part_kubelet() {

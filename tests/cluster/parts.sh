@@ -42,7 +42,7 @@ kc() { kubectl --kubeconfig "$KUBECONFIG" "$@"; }
 in_machine() { nsenter -t "$(cat "$STATE/machine.pid")" -m -n -- "$@"; }
 machine() {
   run machine unshare --mount --net --propagation private sleep infinity
-  wait_for 10 "the cluster's namespaces" sh -c "[ \$(readlink /proc/$(cat "$STATE/machine.pid")/ns/net) != \$(readlink /proc/self/ns/net) ]"
+  wait_for 60 "the cluster's namespaces" sh -c "[ \$(readlink /proc/$(cat "$STATE/machine.pid")/ns/net) != \$(readlink /proc/self/ns/net) ]"
   ip link add "$NAME" type veth peer name "$NAME-api" netns "$(cat "$STATE/machine.pid")"
   ip addr add "$HOST/24" dev "$NAME"; ip link set "$NAME" up
   in_machine sh -ec "ip link set lo up; ip addr add $API/24 dev $NAME-api; ip link set $NAME-api up

@@ -377,7 +377,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         queue.append(&[told(What::TaskStarted)]);
-        let batch = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+        let batch = tokio::time::timeout(Duration::from_secs(60), waiting).await;
         assert_eq!(batch.unwrap().unwrap().unwrap().events.len(), 1);
     }
 

@@ -239,7 +239,11 @@ fn the_kubelet_finds_the_plugin_again_after_its_folder_was_wiped() {
         until("the socket is there again", || socket.exists()).await;
         assert!(!*registered.borrow());
         bench.register().await;
-        fs::remove_dir_all(&registry).unwrap();
+        // The socket may be made again before its folder goes.
+        until("the folder is gone", || {
+            fs::remove_dir_all(&registry).is_ok()
+        })
+        .await;
         until("it is known to be gone", || !*registered.borrow()).await;
         fs::create_dir(&registry).unwrap();
         until("the socket is there again", || socket.exists()).await;

@@ -76,7 +76,10 @@ fn events_arrive_in_order_signed_and_again_where_they_were_refused() {
     ));
     let ran = bench.run(&[]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
-    assert!(!ran.stderr.contains("callback"), "{}", ran.stderr);
+    // A slow machine may make it wait for them for a while.
+    let waits = "waiting for callbacks to be accepted; Ctrl-C gives them up\n";
+    let said = ran.stderr.replace(waits, "");
+    assert!(!said.contains("callback"), "{}", ran.stderr);
     let requests: Vec<_> = requests.try_iter().collect();
     let told: Vec<_> = requests
         .iter()

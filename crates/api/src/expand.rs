@@ -166,7 +166,7 @@ mod tests {
         let endless = "$(".repeat(1 << 20);
         assert_eq!(for_kubelet(&endless), endless);
         assert_eq!(expand_env(&endless, |_| None::<&str>), endless);
-        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+        assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
     }
 
     proptest! {

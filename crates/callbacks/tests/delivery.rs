@@ -239,6 +239,7 @@ fn an_answer_that_never_comes_times_out() {
     let receiver = Receiver::start(|n, _| if n == 0 { Act::Hang } else { OK });
     let policy = Policy {
         timeout: Duration::from_millis(300),
+        attempts: 1000,
         ..POLICY
     };
     let report = send(sink(&receiver.url("/")), policy, &story(0));

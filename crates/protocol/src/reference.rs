@@ -161,7 +161,7 @@ mod tests {
             split(endless.as_bytes()),
             [Part::Literal(endless.as_bytes())]
         );
-        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+        assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
     }
 
     #[test]

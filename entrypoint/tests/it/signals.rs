@@ -41,7 +41,7 @@ fn the_group_gets_a_signal_and_so_do_sessions_of_their_own() {
     let script = format!(
         "trap 'wait; exit 5' TERM; sh -c \"{child}\" & setsid sh -c \"{child}\" & wait; wait"
     );
-    let mut step = scratch.start(["--command", "sh", "-c", &script]);
+    let mut step = scratch.start(["--grace", "1h", "--command", "sh", "-c", &script]);
     assert_eq!(
         (step.line(), step.line()),
         ("up".to_owned(), "up".to_owned())
@@ -122,7 +122,7 @@ fn what_outlives_the_command_has_time_to_clean_up() {
         .arg(scratch.path("fifo"))
         .status();
     assert!(made.unwrap().success());
-    let mut step = scratch.start(["--command", "sh", "-c", &script]);
+    let mut step = scratch.start(["--grace", "1h", "--command", "sh", "-c", &script]);
     assert_eq!(step.line(), "up");
     scratch.write("fifo", "go\n");
     let (code, out, _) = step.end();
@@ -179,7 +179,8 @@ fn a_command_that_leaves_gracefully_is_still_cancelled() {
     let scratch = Scratch::new();
     let dir = scratch.step("s");
     let script = "trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done";
-    let mut step = scratch.start(["--step-dir", "s", "--command", "sh", "-c", script]);
+    let options = ["--step-dir", "s", "--grace", "1h"];
+    let mut step = scratch.start([&options[..], &["--command", "sh", "-c", script]].concat());
     assert_eq!(step.line(), "up");
     step.signal(libc::SIGTERM);
     assert_eq!(step.end().0, 0);

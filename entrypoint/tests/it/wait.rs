@@ -267,6 +267,8 @@ fn a_cancel_stops_the_running_step() {
     scratch.write("order", "1");
     let script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done";
     let args = [
+        "--grace",
+        "1h",
         "--step-dir",
         "s",
         "--wait",
@@ -316,6 +318,8 @@ fn a_sidecar_runs_at_once_and_stops_when_the_order_is_finished() {
     scratch.write("order", "0");
     let script = "trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done";
     let args = [
+        "--grace",
+        "1h",
         "--step-dir",
         "s",
         "--wait",

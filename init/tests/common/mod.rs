@@ -94,12 +94,9 @@ impl Run {
     pub fn fails(self, code: i32, text: &str) -> Run {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert!(self.err.contains(text), "no {text:?} in {:?}", self.err);
-        assert_eq!(
-            self.err.lines().count(),
-            1,
-            "one clear error: {:?}",
-            self.err
-        );
+        // On a slow machine it says meanwhile how far it came.
+        let lines = self.err.lines().filter(|l| !l.starts_with("seeding: "));
+        assert_eq!(lines.count(), 1, "one clear error: {:?}", self.err);
         self
     }
 

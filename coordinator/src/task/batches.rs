@@ -41,6 +41,8 @@ impl Batches {
         refused: Vec<(String, String)>,
         tasks: usize,
     ) {
+        // Those whose agent gave up: it tells them again.
+        self.waiting.retain(|_, it| !it.answer.is_closed());
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         let waiting = Waiting {
@@ -83,5 +85,26 @@ impl Batches {
             // Nobody waits any more where the agent gave up: it tells it again.
             let _ = waiting.answer.send(Answer { refused });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_that_nobody_waits_for_any_more_take_no_room() {
+        let mut batches = Batches::default();
+        for _ in 0..MAX_WAITING {
+            let (answer, _) = oneshot::channel();
+            batches.add(answer, Vec::new(), 1);
+        }
+        assert!(!batches.is_full());
+        let (answer, mut waits) = oneshot::channel();
+        let id = batches.next_id();
+        batches.add(answer, Vec::new(), 1);
+        assert!(waits.try_recv().is_err());
+        batches.release([id]);
+        assert!(waits.try_recv().is_ok());
     }
 }

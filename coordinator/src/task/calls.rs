@@ -32,6 +32,8 @@ pub(super) enum Done {
     Wrote(Box<TaskStatus>, Box<TaskObject>),
     /// The Task was changed in between: as it is now.
     Conflict(Box<TaskObject>),
+    /// The Task is gone, or going.
+    Gone,
     /// There is nothing more to do about it.
     Nothing,
     /// It failed: what was attempted.
@@ -97,13 +99,12 @@ impl Caller {
                 Ok(match written {
                     Write::Done(now) => Done::Wrote(status, Box::new(now)),
                     Write::Conflict(now) => Done::Conflict(Box::new(now)),
-                    // The watch tells that it is gone.
-                    Write::Gone => Done::Nothing,
+                    Write::Gone => Done::Gone,
                 })
             }
             Op::DeleteTask => {
                 child::delete(&tasks, &task.name, &task.uid).await?;
-                Ok(Done::Nothing)
+                Ok(Done::Gone)
             }
             Op::Emit(note) => {
                 child::emit(&self.recorder, &task.reference(), note).await;

@@ -42,6 +42,8 @@ pub struct Memory {
     pub(super) arrivals: Option<u64>,
     /// How often it had come when the pod was last found without it.
     pub(super) misplaced_at: Option<u64>,
+    /// UID of the pod that was told to go for another run's.
+    pub(super) superseded: Option<String>,
     /// UID of the pod that was asked to cancel, or has the annotation.
     pub(super) cancel_asked: Option<String>,
     /// What keeps a pod from being made, or a call from succeeding.
@@ -139,6 +141,7 @@ impl Memory {
         self.last = None;
         self.gone = None;
         self.misplaced = None;
+        self.superseded = None;
         self.arrivals = None;
         self.misplaced_at = None;
         self.cancel_asked = None;

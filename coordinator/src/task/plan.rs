@@ -261,10 +261,18 @@ fn decide(
         }
         Ok(spec)
             if memory.status.run == 0
-                || !Origin::of_status(&memory.status).is_wanted(seen.task) =>
+                || !Origin::of_status(&memory.status).is_wanted(seen.task)
+                || is_superseded(memory) =>
         {
             match making::clear(memory, seen, now, next) {
-                making::Cleared::Not(op) => return op,
+                making::Cleared::Not(op) => {
+                    if !memory.is_final() && !is_superseded(memory) {
+                        memory.superseded = memory.status.pod.as_ref().map(|p| p.uid.clone());
+                    }
+                    // How this run ends is nobody's end where the change was taken back.
+                    next.hold = Origin::of_status(&memory.status).is_wanted(seen.task);
+                    return op;
+                }
                 making::Cleared::Gone => {}
             }
             let run = memory.status.run.saturating_add(1);
@@ -295,6 +303,12 @@ fn decide(
         },
         _ => making::make(memory, seen, now, next),
     }
+}
+
+/// Whether the pod of this run was told to go for a change of the Task, even if that was taken back meanwhile.
+fn is_superseded(memory: &Memory) -> bool {
+    let pod = memory.status.pod.as_ref();
+    memory.superseded.is_some() && memory.superseded.as_ref() == pod.map(|p| &p.uid)
 }
 
 /// Has the order of a pod without the agent's volume written, where the pod does not have it yet.

@@ -26,6 +26,10 @@ impl Controller {
                 continue;
             };
             let pods = self.pods.of(uid);
+            if entry.is_unbound(&told.pod, pods) {
+                // Whose word this is shows once the watch of pods has caught up: dropped, and so told again.
+                return;
+            }
             if let Err(why) = entry.check(&told.pod, &batch.node, pods) {
                 refused.push((told.id(), why));
                 continue;
@@ -45,9 +49,12 @@ impl Controller {
 
     /// Whether a pod is a Task's that has not taken it up yet.
     fn is_coming(&self, pod: &PodRef) -> bool {
+        // One of an earlier run is going, and nothing of it is news.
+        let run = self.pods.run_of(&pod.uid);
         let is_unknown = |entry: &Entry| {
-            let known = entry.memory.status.pod.as_ref();
-            known.is_none_or(|p| p.uid.is_empty())
+            let status = &entry.memory.status;
+            let known = status.pod.as_ref();
+            known.is_none_or(|p| p.uid.is_empty()) && run.is_none_or(|run| run >= status.run)
         };
         let owner = self.pods.owner_of(&pod.uid);
         owner.is_some_and(|task| self.tasks.get(task).is_some_and(is_unknown))

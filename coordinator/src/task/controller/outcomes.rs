@@ -99,6 +99,11 @@ impl Controller {
                 }
                 self.put_task(uid, &task);
             }
+            // The watch, which says the same, may be late.
+            Done::Gone => {
+                entry.view.is_deleting = true;
+                entry.awaiting.extend(writing);
+            }
             Done::Nothing => entry.awaiting.extend(writing),
             Done::Failed(what, failure) => {
                 let Failure {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use baton_pod::names::RUN_LABEL;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::child::is_older;
@@ -25,6 +26,13 @@ impl Pods {
     /// The Task that owns a pod.
     pub(super) fn owner_of(&self, pod: &str) -> Option<&String> {
         self.owners.get(pod)
+    }
+
+    /// The run of its Task that a pod was made for.
+    pub(super) fn run_of(&self, pod: &str) -> Option<u32> {
+        let mut pods = self.by_owner.get(self.owners.get(pod)?)?.values();
+        let found = pods.find(|p| p.metadata.uid.as_deref() == Some(pod))?;
+        found.metadata.labels.as_ref()?.get(RUN_LABEL)?.parse().ok()
     }
 
     /// Takes a pod as it is now, and gives the Task that owns it; `None` where none does, or where the
@@ -117,6 +125,7 @@ mod tests {
         pod.metadata.namespace = Some("ci".to_owned());
         pod.metadata.uid = Some(uid.to_owned());
         pod.metadata.resource_version = Some(version.to_owned());
+        pod.metadata.labels = Some([(RUN_LABEL.to_owned(), version.to_owned())].into());
         pod.metadata.owner_references = Some(vec![OwnerReference {
             api_version: "baton.dev/v1alpha1".to_owned(),
             kind: "Task".to_owned(),
@@ -134,6 +143,7 @@ mod tests {
         assert_eq!(pods.put(pod("a", "a1", "5")).as_deref(), Some("a"));
         assert_eq!(pods.owner_of("a1").map(String::as_str), Some("a"));
         assert_eq!(pods.put(pod("a", "a1", "4")), None, "an older version");
+        assert_eq!((pods.run_of("a1"), pods.run_of("a2")), (Some(5), None));
 
         // Another one in its place.
         pods.put(pod("a", "a2", "7"));

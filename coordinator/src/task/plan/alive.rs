@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_api::status::Carrier;
+use baton_api::status::{Carrier, StepKind, StepPhase, TaskStatus};
 use baton_pod::names::CANCEL_ANNOTATION;
 use baton_pod::{Ordered, PodLoss, plan_of};
 use baton_protocol::Timestamp;
@@ -102,7 +102,7 @@ fn cancel(memory: &mut Memory, known: &Known, now: Timestamp, next: &mut Next) -
         return Some(annotate(known, asked));
     }
     memory.cancel_asked.clone_from(&known.pod.metadata.uid);
-    let answered = memory.status.reason == "Cancelling";
+    let answered = is_stopping(&memory.status);
     let grace = grace(&known.pod).saturating_add(STOP_MARGIN);
     let at = later(memory.since(Waiting::Cancel, now), grace);
     if answered {
@@ -115,6 +115,14 @@ fn cancel(memory: &mut Memory, known: &Known, now: Timestamp, next: &mut Next) -
     runs::cancel(&mut memory.status, now);
     memory.status.message = "the node's agent did not answer, and the pod was deleted".to_owned();
     Some(delete(memory, &known.pod, None))
+}
+
+/// Whether the run is stopping, or at its `finally` steps: a cancel changes nothing any more, and no agent answers it.
+fn is_stopping(status: &TaskStatus) -> bool {
+    let mut steps = status.steps.iter().filter(|s| s.kind == StepKind::Step);
+    ["Cancelling", "TimingOut", "Stopping"].contains(&status.reason.as_str())
+        || steps.clone().all(|s| s.finished_at.is_some())
+        || steps.any(|s| s.state == StepPhase::Failed && s.finished_at.is_some())
 }
 
 /// Whether a pod has the annotation that asks for its run to be cancelled.

@@ -7,7 +7,7 @@ use baton_pod::ContainerState;
 use baton_protocol::Timestamp;
 
 use super::alive::{STOP_MARGIN, grace, is_asked};
-use super::{Known, Memory, Next, Op, Seen, delete, making};
+use super::{Known, Memory, Next, Op, Seen, delete};
 use crate::clock::later;
 use crate::task::fold::{self, ERROR, NODE_LOST};
 use crate::task::memory::Waiting;
@@ -52,9 +52,7 @@ pub(super) fn conclude(
     let Some((why, spec)) = repeat else {
         return Conclusion::Stands;
     };
-    if let making::Cleared::Not(op) = making::clear(memory, seen, now, next) {
-        return Conclusion::Held(op);
-    }
+    // Its pod makes way for the next one's. The end is written before that: agents wait for it.
     let run = memory.status.run.saturating_add(1);
     let origin = runs::repeated(&memory.status, why);
     let message = format!(
@@ -119,6 +117,13 @@ pub(super) fn loss(
         return Some((loss.reason().to_owned(), loss.message().to_owned()));
     }
     let is_going = known.is_none_or(|k| k.facts.deleting.is_some());
+    let lost_track = |k: &Known| k.facts.containers.iter().any(|c| c.is_lost());
+    if !is_going && known.is_some_and(lost_track) {
+        let node = &reference.node;
+        let message =
+            format!("node {node} lost track of the pod's containers, as one that is started anew");
+        return Some((NODE_LOST.to_owned(), message));
+    }
     if !is_going || memory.deleted.as_ref() == Some(&reference.uid) {
         return None;
     }

@@ -113,7 +113,7 @@ pub(super) fn take_back(memory: &mut Memory, seen: &Seen<'_>) {
     };
     let ran = |step: &StepStatus| step.attempts > 0 || step.record.is_some();
     let ended = memory.misplaced.as_ref() == Some(&reference.uid);
-    if !ended || !is_told || memory.status.steps.iter().any(ran) {
+    if !ended || !is_told || memory.is_final() || memory.status.steps.iter().any(ran) {
         return;
     }
     let Some((pod, (plan, _))) = pod.and_then(|pod| Some((pod, plan_of(pod).ok()?))) else {

@@ -280,6 +280,27 @@ impl Run {
         self.act();
     }
 
+    fn job_ends(&mut self, which: usize, how: JobSeen) {
+        let Some(key) = self
+            .world
+            .live()
+            .get(which % self.world.live().len().max(1))
+            .cloned()
+        else {
+            return;
+        };
+        self.world.end(which, how);
+        // A Job whose node is over already is on its way out: it may be gone before anybody looks at it again, and the
+        // node may be run again meanwhile.
+        let mut nodes = self.state.nodes.iter();
+        let is_recorded =
+            nodes.any(|n| (&n.name, n.attempts) == (&key.0, key.1) && !n.state.is_let_go());
+        if is_recorded {
+            let uid = self.world.uid_of[&key].clone();
+            self.world.done.remove(&(key.0, uid));
+        }
+    }
+
     fn go(&mut self, next: Move) {
         let name = |n: u8| format!("node{n}");
         let world = &mut self.world;
@@ -290,7 +311,7 @@ impl Run {
             }
             Move::LoseActions => self.state = self.fold(false),
             Move::Stale => self.state = self.fold(true),
-            Move::End(which, how) => world.end(which, how),
+            Move::End(which, how) => self.job_ends(which, how),
             Move::Delete(which) => {
                 let live = world.live();
                 if let Some(key) = live.get(which % live.len().max(1)) {
@@ -313,6 +334,8 @@ impl Run {
             Move::Rerun(all) => {
                 // The view is of now: what ended is known to have.
                 self.control();
+                // A Job that was told to stop ends as one that failed.
+                self.world.harmed |= !self.world.stopping.is_empty();
                 self.state.rerun(all);
                 if all {
                     self.world.done.clear();
@@ -376,7 +399,7 @@ impl Run {
             }
             self.control();
             self.world.vanish();
-            self.world.end(0, JobSeen::Succeeded);
+            self.job_ends(0, JobSeen::Succeeded);
             self.now += 1;
             rounds += 1;
             assert!(rounds < 100, "it does not end: {:?}", self.state);

@@ -142,6 +142,12 @@ impl ContainerFacts {
         }
     }
 
+    /// Whether its node lost track of it: nobody saw how it ended. The kubelet says so, or the container runtime of
+    /// what it finds no process of as it starts.
+    pub fn is_lost(&self) -> bool {
+        matches!(&self.state, ContainerState::Terminated(end) if [UNKNOWN, "Unknown"].contains(&&*end.reason))
+    }
+
     /// How it ended, once it has.
     pub fn end(&self) -> Option<End> {
         const KILLED: i32 = exit::of_signal(9);

@@ -238,6 +238,22 @@ fn a_pod_that_its_agent_found_only_as_it_went_is_replaced() {
 }
 
 #[test]
+fn a_task_that_was_cancelled_without_its_agent_stays_so() {
+    let mut world = World::new(spec(1));
+    world.work();
+    world.bind();
+    world.node(true, false);
+    world.pass(12);
+    world.happen(Happens::Cancel(true));
+    world.happen(Happens::PodGone);
+    world.pass(30);
+    assert_eq!(world.phase(), TaskPhase::Cancelled);
+    world.happen(Happens::Cancel(false));
+    world.pass(30);
+    assert_eq!((world.phase(), world.made.len()), (TaskPhase::Cancelled, 1));
+}
+
+#[test]
 fn a_pod_whose_agent_came_back_and_saw_it_run_is_not_replaced() {
     let mut world = World::new(spec(1));
     world.work();

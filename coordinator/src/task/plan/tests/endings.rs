@@ -65,6 +65,97 @@ fn a_cancel_that_nobody_answers_deletes_the_pod() {
 }
 
 #[test]
+fn a_cancel_amid_finally_steps_leaves_them_alone() {
+    let mut asked = spec(1);
+    asked["finally"] = json!([{ "name": "f", "image": "i", "command": ["true"] }]);
+    let mut world = World::new(asked);
+    world.work();
+    world.happen(Happens::Begin);
+    world.tell(What::StepFinished {
+        number: 1,
+        state: StepState::Done {
+            record: record(3, world.now),
+        },
+        results: Vec::new(),
+        missing: Vec::new(),
+    });
+    world.tell(What::StepStarted {
+        number: 2,
+        attempt: 1,
+    });
+    world.happen(Happens::Cancel(true));
+    world.pass(300);
+    assert_eq!(world.phase(), TaskPhase::Running);
+    assert_eq!(world.only_pod().metadata.deletion_timestamp, None);
+}
+
+#[test]
+fn the_end_of_a_run_that_is_repeated_waits_for_no_pod() {
+    let mut asked = spec(1);
+    asked["taskRetries"] = json!({ "failure": 1 });
+    let mut world = World::new(asked);
+    world.work();
+    world.happen(Happens::Begin);
+    world.tell(What::StepFinished {
+        number: 1,
+        state: StepState::Done {
+            record: record(3, world.now),
+        },
+        results: Vec::new(),
+        missing: Vec::new(),
+    });
+    world.finish(Some(Cause::Step {
+        number: 1,
+        name: "s1".to_owned(),
+        reason: Reason::Error,
+        exit_code: 3,
+        message: String::new(),
+    }));
+    world.pass(4);
+    assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+    let durable = &world.memory.durable;
+    assert_eq!((durable.run, durable.runs[0].reason.as_str()), (2, "Error"));
+    world.pass(60);
+    assert_eq!(world.made.len(), 1, "the pod before is still there");
+    world.happen(Happens::PodGone);
+    assert_eq!(world.made.len(), 2);
+}
+
+#[test]
+fn a_change_that_is_taken_back_runs_anew() {
+    let mut world = World::new(spec(2));
+    world.work();
+    world.happen(Happens::Begin);
+    world.happen(Happens::Change(3));
+    assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+    world.happen(Happens::Change(2));
+    // Its steps were told to stop.
+    world.finish(Some(Cause::Cancelled { turn: 1 }));
+    world.pass(30);
+    world.happen(Happens::PodGone);
+    assert_eq!(world.made.len(), 2);
+    world.run(0);
+    world.work();
+    assert_eq!(world.phase(), TaskPhase::Succeeded);
+}
+
+#[test]
+fn a_node_that_was_started_anew_lost_the_run() {
+    let mut world = World::new(spec(1));
+    world.work();
+    world.happen(Happens::Begin);
+    let ended = json!({ "terminated": { "exitCode": 255, "reason": "Unknown" } });
+    let container = json!({ "name": "s1", "image": "", "imageID": "", "containerID": "containerd://1",
+                            "ready": false, "restartCount": 0, "state": ended });
+    world.edit_all(|pod| pod.status = Some(status("Failed", &[container.clone()])));
+    world.pass(20);
+    assert_eq!(
+        (world.phase(), world.reason()),
+        (TaskPhase::Failed, "NodeLost")
+    );
+}
+
+#[test]
 fn what_is_cancelled_before_its_pod_never_has_one() {
     let mut asked = spec(1);
     asked["cancel"] = true.into();

@@ -147,7 +147,7 @@ fn a_node_that_was_started_anew_lost_the_run() {
     let ended = json!({ "terminated": { "exitCode": 255, "reason": "Unknown" } });
     let container = json!({ "name": "s1", "image": "", "imageID": "", "containerID": "containerd://1",
                             "ready": false, "restartCount": 0, "state": ended });
-    world.edit_all(|pod| pod.status = Some(status("Failed", &[container.clone()])));
+    world.edit_all(|pod| pod.status = Some(status("Failed", std::slice::from_ref(&container))));
     world.pass(20);
     assert_eq!(
         (world.phase(), world.reason()),

@@ -55,8 +55,10 @@ pub(super) enum Done {
     Job(Box<Job>),
     /// Something else has its name.
     Taken,
-    /// There is nothing more to do about it; the watch tells what it led to.
-    Nothing,
+    /// The Job of this UID goes, or is gone.
+    JobGoes(String),
+    /// The DaemonJob goes, or is gone.
+    Gone,
     /// The status is durable: what it was before, and what it is.
     Wrote {
         from: Box<DaemonJobStatus>,
@@ -98,11 +100,14 @@ impl Caller {
             Op::Stop(job) => {
                 let patch = json!({ "spec": { "activeDeadlineSeconds": 1 } });
                 let patched = child::patch(&jobs, &job.name, &job.uid, patch).await?;
-                Ok(patched.map_or(Done::Nothing, |job| Done::Job(Box::new(job))))
+                Ok(match patched {
+                    Some(job) => Done::Job(Box::new(job)),
+                    None => Done::JobGoes(job.uid),
+                })
             }
             Op::Delete(job) => {
                 child::delete_with_pods(&jobs, &job.name, &job.uid).await?;
-                Ok(Done::Nothing)
+                Ok(Done::JobGoes(job.uid))
             }
             Op::WriteStatus(from, to) => {
                 let written = child::write_status(&daemons, of, &*from, &*to).await?;
@@ -113,14 +118,14 @@ impl Caller {
                         object: Box::new(object),
                     },
                     Write::Conflict(now) => Done::Conflict(Box::new(now)),
-                    Write::Gone => Done::Nothing,
+                    Write::Gone => Done::Gone,
                 })
             }
             Op::DeleteSelf => {
                 let (name, uid) = (of.name.as_deref(), of.uid.as_deref());
                 let (name, uid) = (name.unwrap_or_default(), uid.unwrap_or_default());
                 child::delete(&daemons, name, uid).await?;
-                Ok(Done::Nothing)
+                Ok(Done::Gone)
             }
         }
     }

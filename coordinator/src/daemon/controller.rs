@@ -280,3 +280,6 @@ fn seen(
         _ => JobSeen::Absent,
     }
 }
+
+#[cfg(test)]
+mod tests;

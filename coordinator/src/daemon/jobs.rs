@@ -118,6 +118,15 @@ impl Jobs {
         is_known
     }
 
+    /// A Job of this UID goes, or is gone, as long as nothing else is told of it.
+    pub fn leaves(&mut self, owner: &str, key: &JobKey, uid: &str) {
+        let jobs = self.by_owner.get_mut(owner);
+        let job = jobs.and_then(|jobs| jobs.get_mut(key));
+        if let Some(job) = job.filter(|j| j.uid == uid) {
+            job.is_deleting = true;
+        }
+    }
+
     /// The Jobs of the namespaces that `here` names that are not in a list of UIDs.
     pub fn missing_from(
         &self,

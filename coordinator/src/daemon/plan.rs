@@ -10,7 +10,7 @@ use baton_flow::daemon::{
 };
 use baton_protocol::Timestamp;
 
-use super::object::DaemonView;
+use super::object::{DaemonView, Spec};
 use super::present::{CHANGED, INVALID, Refusal, present};
 use crate::clock::later;
 
@@ -73,8 +73,12 @@ pub(super) fn plan(known: &Known<'_>) -> Next {
         }
         // What is to start may have been given up in between.
         let started = starting(state.nodes.iter());
+        // Its Job would be made of another template than those of the run that is durable.
+        let is_changed = is_changed(view, spec, durable);
         actions.retain(|action| match action {
-            DaemonAction::Start { node, attempt } => started.contains(&(node.as_str(), *attempt)),
+            DaemonAction::Start { node, attempt } => {
+                !is_changed && started.contains(&(node.as_str(), *attempt))
+            }
             _ => true,
         });
     }
@@ -128,6 +132,14 @@ fn begin(status: &mut DaemonJobStatus, state: &mut DaemonState, view: &DaemonVie
     status.template_digest.clear();
 }
 
+/// Whether Jobs of this spec would be made of something else than those of the run.
+fn is_changed(view: &DaemonView, spec: &Spec, status: &DaemonJobStatus) -> bool {
+    let generation = view.meta.generation;
+    // An older Baton may have written another digest of the same spec.
+    let is_same = generation.is_some() && generation == status.observed_generation;
+    !is_same && !status.template_digest.is_empty() && status.template_digest != spec.digest
+}
+
 fn refusal(
     view: &DaemonView,
     status: &DaemonJobStatus,
@@ -141,9 +153,7 @@ fn refusal(
     if state.finished_at.is_some() {
         return None;
     }
-    let generation = view.meta.generation;
-    let is_same = generation.is_some() && generation == status.observed_generation;
-    if !is_same && !status.template_digest.is_empty() && status.template_digest != spec.digest {
+    if is_changed(view, spec, status) {
         let message = "its template, globalParams or backoffLimit changed amid the run: no further \
                        node is started until they are as they were, or a re-run is asked for \
                        (annotation baton.dev/rerun)";

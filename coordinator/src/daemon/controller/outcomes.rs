@@ -37,8 +37,10 @@ impl Controller {
     /// Takes what came of a call.
     pub(super) fn done(&mut self, (uid, key): CallOf, done: Done) {
         self.shell.queue.push(&uid);
-        if let Done::Job(job) = &done {
-            self.take_job(job);
+        match (&done, &key) {
+            (Done::Job(job), _) => self.take_job(job),
+            (Done::JobGoes(job), Some(key)) => self.jobs.leaves(&uid, key, job),
+            _ => {}
         }
         let Some(entry) = self.daemons.get_mut(&uid) else {
             return;
@@ -50,7 +52,7 @@ impl Controller {
             None => entry.writing = false,
         }
         match (done, key) {
-            (Done::Job(_) | Done::Nothing, Some(key)) => {
+            (Done::Job(_) | Done::JobGoes(_), Some(key)) => {
                 entry.odd.remove(&key);
                 entry.trouble = Trouble::default();
             }
@@ -71,6 +73,11 @@ impl Controller {
                 self.put_daemon(&uid, &object);
             }
             (Done::Conflict(object), None) => self.put_daemon(&uid, &object),
+            // The watch has not told yet: until it does, the same would be answered.
+            (Done::Gone, None) => {
+                let message = "the DaemonJob is gone".to_owned();
+                entry.trouble.add("CallFailed", message, now());
+            }
             (Done::Failed(what, failure), key) => self.failed(&uid, what, &failure, key),
             _ => {}
         }

@@ -242,3 +242,20 @@ fn a_status_of_a_whole_cluster_fits() {
     assert_eq!(world.go(&view), 0);
     assert_eq!(reason(&world.durable, "Accepted"), "TooManyNodes");
 }
+
+#[test]
+fn a_node_that_is_to_start_is_not_started_from_another_template() {
+    let mut world = World::new(1);
+    let one = json!({});
+    let changed = json!({"backoffLimit": 0});
+    // It is let go, and its Job cannot be made yet.
+    assert_eq!(world.go(&view(one.clone(), "a")), 1);
+    assert_eq!(world.go(&view(changed.clone(), "a")), 0);
+    assert_eq!(reason(&world.durable, "Accepted"), "TemplateChanged");
+    assert_eq!(world.durable.counts.running, 1, "it is still to start");
+    assert_eq!(world.plan(&view(one, "a")).actions.len(), 1, "as it was");
+    // Or by another run, once that is durable.
+    assert_eq!(world.plan(&view(changed.clone(), "b")).actions, []);
+    assert_eq!(world.go(&view(changed, "b")), 1);
+    assert_eq!(world.durable.run, 2);
+}

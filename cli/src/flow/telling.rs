@@ -69,7 +69,7 @@ fn flow_end(status: &JobFlowStatus, started_at: Timestamp, finished_at: Timestam
     let outcome = match status.phase {
         JobFlowPhase::Succeeded => TaskOutcome::Succeeded,
         JobFlowPhase::Cancelled => TaskOutcome::Cancelled,
-        _ if status.reason == "DeadlineExceeded" => TaskOutcome::TimedOut,
+        JobFlowPhase::Failed if is_own_deadline(status) => TaskOutcome::TimedOut,
         _ => TaskOutcome::Failed,
     };
     let cause = status.cause.as_ref().map(|c| c.node.clone());
@@ -83,5 +83,40 @@ fn flow_end(status: &JobFlowStatus, started_at: Timestamp, finished_at: Timestam
             TaskOutcome::Succeeded => String::new(),
             _ => status.message.clone(),
         },
+    }
+}
+
+/// Whether it is the flow's own time that was up, and not that of a node's Job.
+fn is_own_deadline(status: &JobFlowStatus) -> bool {
+    let cause = status.cause.as_ref();
+    cause.is_some_and(|c| c.node.is_empty() && c.reason == "DeadlineExceeded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_api::flow_status::CauseStatus;
+
+    #[test]
+    fn a_jobs_deadline_is_not_the_flows() {
+        let mut status = JobFlowStatus {
+            phase: JobFlowPhase::Failed,
+            reason: "DeadlineExceeded".into(),
+            cause: Some(CauseStatus {
+                node: "a".into(),
+                reason: "DeadlineExceeded".into(),
+            }),
+            finished_at: Some(Timestamp(std::time::UNIX_EPOCH)),
+            ..JobFlowStatus::default()
+        };
+        let at = Timestamp(std::time::UNIX_EPOCH);
+        let end = |status: &JobFlowStatus| flow_end(status, at, at);
+        let failed = end(&status);
+        assert_eq!(failed.outcome, TaskOutcome::Failed);
+        assert_eq!(failed.failed_node.as_deref(), Some("a"));
+        status.cause.as_mut().unwrap().node.clear();
+        let timed_out = end(&status);
+        assert_eq!(timed_out.outcome, TaskOutcome::TimedOut);
+        assert_eq!(timed_out.failed_node, None);
     }
 }

@@ -21,8 +21,10 @@ pub(super) enum Done {
     Created(ChildKey, Option<Box<Child>>),
     /// Something of this name is there that is not this flow's, or is for something else.
     Taken(ChildKey),
-    /// The child was asked to stop; as it is now, where it is still there.
-    Stopped(ChildKey, Option<Box<Child>>),
+    /// The child was asked to stop; as it is now.
+    Stopped(ChildKey, Box<Child>),
+    /// The child of this UID was to stop, and is not there.
+    Missing(ChildKey, String),
     /// The child of this UID goes, or is gone.
     Deleted(ChildKey, String),
     /// The status is durable; the flow as it is now.
@@ -113,7 +115,10 @@ impl Caller {
                         task.and_then(|task| Child::of_task(&task))
                     }
                 };
-                Done::Stopped(child.key(), boxed(now))
+                match now {
+                    Some(now) => Done::Stopped(child.key(), Box::new(now)),
+                    None => Done::Missing(child.key(), child.uid.clone()),
+                }
             }
             Op::Delete(child) => {
                 let (name, uid) = (&child.name, &child.uid);

@@ -234,6 +234,15 @@ impl Children {
         true
     }
 
+    /// A child of this UID goes, or is gone, as long as nothing else is told of it.
+    pub fn leaves(&mut self, owner: &str, key: &ChildKey, uid: &str) {
+        let children = self.by_owner.get_mut(owner);
+        let child = children.and_then(|children| children.get_mut(key));
+        if let Some(child) = child.filter(|c| c.uid == uid) {
+            Arc::make_mut(child).is_deleting = true;
+        }
+    }
+
     /// The children of this kind, of the namespaces that `here` names, that are not in a list of UIDs.
     pub fn missing_from(
         &self,

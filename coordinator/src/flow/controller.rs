@@ -156,3 +156,6 @@ impl Control for Controller {
         self.done(&uid, &what, done);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,9 @@ const MAX_ERROR: usize = 1000;
 /// Most Kubernetes Events of one flow that wait to be written; more are dropped.
 const MAX_NOTES: usize = 100;
 
+/// Why a child could not be stopped or deleted.
+pub(super) const CALL_FAILED: &str = "CallFailed";
+
 /// What is remembered of one flow.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -23,6 +26,8 @@ pub struct Memory {
     pub status: JobFlowStatus,
     /// Its status as the API server has it.
     pub durable: JobFlowStatus,
+    /// The generation of the spec by which the status was found.
+    pub generation: Option<i64>,
     /// What nodes wait for, by name: one word, and a sentence.
     pub waiting: BTreeMap<String, (String, String)>,
     /// Children that the API server will never take, and its answers.
@@ -48,6 +53,26 @@ impl Memory {
             durable: status.clone(),
             status,
             ..Memory::default()
+        }
+    }
+
+    /// The spec changed, which was judged by the status that is durable: what else was decided is
+    /// forgotten, and decided again by the new one. How far callbacks came is no decision.
+    pub fn judge_by(&mut self, generation: Option<i64>) {
+        self.generation = generation;
+        let told = std::mem::replace(&mut self.status, self.durable.clone());
+        self.keep_told(told);
+    }
+
+    /// Somebody else wrote the status: what they know counts, but for how far our callbacks came.
+    pub fn replace(&mut self, status: JobFlowStatus) {
+        let told = std::mem::replace(self, Memory::new(status)).status;
+        self.keep_told(told);
+    }
+
+    fn keep_told(&mut self, told: JobFlowStatus) {
+        if told.run == self.status.run && !told.callbacks.is_empty() {
+            self.status.callbacks = told.callbacks;
         }
     }
 

@@ -94,6 +94,13 @@ pub fn plan(memory: &mut Memory, seen: &Seen<'_>, now: Timestamp) -> Next {
         // The garbage collector takes the children; runs by a schedule are flows of their own.
         return next;
     }
+    if memory.generation != seen.flow.generation {
+        if seen.busy.flow {
+            // What is durable is known once the write is over; then this is asked again.
+            return next;
+        }
+        memory.judge_by(seen.flow.generation);
+    }
     match &seen.flow.spec {
         Ok(spec) => {
             let refused = match seen.flow.generation == memory.status.observed_generation {
@@ -110,7 +117,7 @@ pub fn plan(memory: &mut Memory, seen: &Seen<'_>, now: Timestamp) -> Next {
         }
         Err(mistakes) => holding::hold(memory, seen, mistakes, now, &mut next),
     }
-    ending::strays(memory, seen, &mut next);
+    ending::strays(memory, seen, now, &mut next);
     ending::expire_children(memory, seen, now, &mut next);
     writing::write(memory, seen, now, &mut next);
     next

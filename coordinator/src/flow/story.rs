@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::later;
 use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
+use baton_api::status::CallbackStatus;
 use baton_callbacks::event::Happening;
 use baton_callbacks::{Event, FlowEnd, NodeEnd, Source, TaskOutcome};
 use baton_protocol::Timestamp;
@@ -45,6 +46,13 @@ pub fn story(uid: &str, flow: &str, status: &JobFlowStatus) -> Vec<Event> {
     events
 }
 
+/// Whether every receiver has all of a story: that nothing waits may have been said before its end was
+/// told.
+pub fn has_all(callbacks: &[CallbackStatus], events: &[Event]) -> bool {
+    let settled = |c: &CallbackStatus| usize::try_from(c.settled).is_ok_and(|n| n >= events.len());
+    callbacks.iter().all(settled)
+}
+
 fn node_end(node: &FlowNodeStatus, finished_at: Timestamp) -> NodeEnd {
     NodeEnd {
         state: format!("{:?}", node.state),
@@ -60,7 +68,7 @@ fn flow_end(status: &JobFlowStatus, started_at: Timestamp) -> Option<FlowEnd> {
     let outcome = match status.phase {
         JobFlowPhase::Succeeded => TaskOutcome::Succeeded,
         JobFlowPhase::Cancelled => TaskOutcome::Cancelled,
-        JobFlowPhase::Failed if status.reason == "DeadlineExceeded" => TaskOutcome::TimedOut,
+        JobFlowPhase::Failed if is_own_deadline(status) => TaskOutcome::TimedOut,
         JobFlowPhase::Failed => TaskOutcome::Failed,
         _ => return None,
     };
@@ -76,6 +84,12 @@ fn flow_end(status: &JobFlowStatus, started_at: Timestamp) -> Option<FlowEnd> {
             _ => status.message.clone(),
         },
     })
+}
+
+/// Whether it is the flow's own time that was up, and not that of a node's Job.
+fn is_own_deadline(status: &JobFlowStatus) -> bool {
+    let cause = status.cause.as_ref();
+    cause.is_some_and(|c| c.node.is_empty() && c.reason == "DeadlineExceeded")
 }
 
 /// The time now, after everything that a status tells: another machine's clock may be ahead.
@@ -160,5 +174,28 @@ mod tests {
         assert_eq!(json["data"]["flow"], "f");
         assert_eq!(json["data"]["failedNode"], "a");
         assert_eq!(json["source"], "/baton/run/u-2/flows/f");
+    }
+
+    #[test]
+    fn a_jobs_deadline_is_not_the_flows() {
+        let mut status = JobFlowStatus {
+            phase: JobFlowPhase::Failed,
+            reason: "DeadlineExceeded".into(),
+            cause: Some(CauseStatus {
+                node: "a".into(),
+                reason: "DeadlineExceeded".into(),
+            }),
+            finished_at: Some(Timestamp(std::time::UNIX_EPOCH)),
+            ..JobFlowStatus::default()
+        };
+        let at = Timestamp(std::time::UNIX_EPOCH);
+        let end = |status: &JobFlowStatus| flow_end(status, at).unwrap();
+        let failed = end(&status);
+        assert_eq!(failed.outcome, TaskOutcome::Failed);
+        assert_eq!(failed.failed_node.as_deref(), Some("a"));
+        status.cause.as_mut().unwrap().node.clear();
+        let timed_out = end(&status);
+        assert_eq!(timed_out.outcome, TaskOutcome::TimedOut);
+        assert_eq!(timed_out.failed_node, None);
     }
 }

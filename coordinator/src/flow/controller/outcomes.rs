@@ -5,7 +5,7 @@ use crate::child::Failure;
 use crate::clock::now;
 use crate::flow::calls::{Done, What};
 use crate::flow::children::{Child, ChildKind};
-use crate::flow::memory::Memory;
+use crate::flow::memory::CALL_FAILED;
 use crate::flow::plan::Op;
 use crate::flow::watches::Kind;
 
@@ -71,7 +71,11 @@ impl Controller {
             }
             Done::Stopped(key, child) => {
                 memory.troubles.remove(&key);
-                self.answer(child);
+                self.answer(Some(child));
+            }
+            Done::Missing(key, child) => {
+                memory.troubles.remove(&key);
+                self.children.leaves(uid, &key, &child);
             }
             Done::Deleted(key, child) => {
                 memory.troubles.remove(&key);
@@ -85,12 +89,16 @@ impl Controller {
             Done::Conflict(flow) => {
                 let status = flow.read_status();
                 if status != memory.durable {
-                    // Another controller wrote: what it knows counts.
-                    *memory = Memory::new(status);
+                    memory.replace(status);
                 }
                 self.put_flow(&flow);
             }
-            Done::Gone | Done::Emitted => {}
+            // The watch has not told yet: until it does, the same would be answered.
+            Done::Gone => {
+                let message = "the flow is gone".to_owned();
+                memory.write_trouble.add("Gone", message, now());
+            }
+            Done::Emitted => {}
             Done::Failed(what, failure) => self.failed(uid, what, &failure),
         }
         self.forget_gone(uid);
@@ -111,7 +119,7 @@ impl Controller {
             }
             What::Ending(key) => {
                 let message = format!("{:?} {:?} cannot be stopped: {error}", key.0, key.1);
-                entry.memory.failed(key, "CallFailed", &message, now());
+                entry.memory.failed(key, CALL_FAILED, &message, now());
             }
             What::Flow => entry.memory.failed_write(error, now()),
             What::Event => {}

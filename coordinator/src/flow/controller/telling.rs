@@ -3,7 +3,7 @@
 use super::Controller;
 use crate::callbacks::{Progress, Story, is_settled};
 use crate::clock::now;
-use crate::flow::story::story;
+use crate::flow::story::{has_all, story};
 
 impl Controller {
     /// Takes how far callbacks came.
@@ -24,7 +24,9 @@ impl Controller {
         };
         let status = &entry.memory.durable;
         let is_over = status.phase.is_over();
-        if !is_over || !is_settled(&status.callbacks, status.finished_at, now()) {
+        let is_settled = is_settled(&status.callbacks, status.finished_at, now());
+        let events = story(uid, &entry.view.name, status);
+        if !is_over || !is_settled || !has_all(&status.callbacks, &events) {
             self.tell(uid);
         }
     }

@@ -9,6 +9,7 @@ use baton_protocol::Timestamp;
 use super::{Memory, Next, Op, Seen, look};
 use crate::flow::children::{Child, ChildKey, ChildKind};
 use crate::flow::make::{Maker, Why, child_key, result_of};
+use crate::flow::memory::CALL_FAILED;
 use crate::flow::object::FlowSpec;
 
 /// Does what follows from the state, as far as it is durable.
@@ -30,7 +31,7 @@ pub(super) fn act(
             Action::WakeAt(at) => next.wake_at(at),
             Action::Stop { id, attempt } => {
                 let key = child_key(&memory.status, &seen.flow.name, spec, id, attempt);
-                stop(memory, seen, &key, next);
+                stop(memory, seen, &key, now, next);
             }
             Action::Start { id, attempt } => {
                 let name = spec.graph.nodes().get(id.node).map(|n| n.name.as_str());
@@ -94,25 +95,44 @@ fn start(
     }
 }
 
-pub(super) fn stop(memory: &Memory, seen: &Seen<'_>, key: &ChildKey, next: &mut Next) {
+pub(super) fn stop(
+    memory: &Memory,
+    seen: &Seen<'_>,
+    key: &ChildKey,
+    now: Timestamp,
+    next: &mut Next,
+) {
     if memory.durable.stopped.is_none() {
         return;
     }
     if let Some(child) = seen.children.get(key) {
-        stop_child(memory, seen, child, next);
+        stop_child(memory, seen, child, now, next);
     }
 }
 
 /// Has a child stop, once. A Job that waits in a queue has nothing to stop, and goes.
-pub(super) fn stop_child(memory: &Memory, seen: &Seen<'_>, child: &Arc<Child>, next: &mut Next) {
+pub(super) fn stop_child(
+    memory: &Memory,
+    seen: &Seen<'_>,
+    child: &Arc<Child>,
+    now: Timestamp,
+    next: &mut Next,
+) {
     let key = child.key();
     let is_going = child.is_deleting || memory.deleted.contains(&child.uid);
     if is_going || child.seen != End::Live || seen.busy.children.contains(&key) {
         return;
     }
-    if child.kind == ChildKind::Job && child.is_suspended {
-        next.ops.push(Op::Delete(child.clone()));
-    } else if !child.is_stopping {
-        next.ops.push(Op::Stop(child.clone()));
+    let op = match child.kind == ChildKind::Job && child.is_suspended {
+        true => Op::Delete(child.clone()),
+        false if child.is_stopping => return,
+        false => Op::Stop(child.clone()),
+    };
+    // What failed in making it does not keep it from being stopped.
+    let trouble = memory.troubles.get(&key);
+    let trouble = trouble.filter(|t| t.reason == CALL_FAILED);
+    match trouble.and_then(|t| t.wait(now)) {
+        Some(until) => next.wake_at(until),
+        None => next.ops.push(op),
     }
 }

@@ -1,6 +1,7 @@
 //! What is done when something is over: children that nobody waits for, and what is kept no longer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_api::flow_status::{FlowJobState, JobFlowStatus};
 use baton_flow::Seen as End;
@@ -8,8 +9,13 @@ use baton_protocol::Timestamp;
 
 use super::acting::stop_child;
 use super::{Memory, Next, Op, Seen, deletes, due};
+use crate::clock::later;
 use crate::flow::children::Child;
 use crate::flow::object::FlowSpec;
+use crate::flow::story::{has_all, story};
+
+/// How long past its time a finished flow is kept for callbacks that are not settled, as a Task is.
+const CALLBACKS_WITHIN: Duration = Duration::from_secs(3600);
 
 /// What a flow that is over and durable leaves.
 pub(super) fn settle(
@@ -28,7 +34,10 @@ pub(super) fn settle(
         }
     }
     if let Some(ttl) = spec.spec.ttl_seconds_after_finished {
-        let at = due(finished_at, ttl);
+        let mut at = due(finished_at, ttl);
+        if at <= now && !is_told(memory, seen, spec) {
+            at = later(at, CALLBACKS_WITHIN);
+        }
         match memory.write_trouble.wait(now) {
             _ if at > now => next.wake_at(at),
             Some(until) => next.wake_at(until),
@@ -38,9 +47,19 @@ pub(super) fn settle(
     }
 }
 
+/// Whether every receiver that is known of has all that there is to tell.
+fn is_told(memory: &Memory, seen: &Seen<'_>, spec: &FlowSpec) -> bool {
+    let callbacks = &memory.status.callbacks;
+    if callbacks.is_empty() {
+        return spec.spec.callbacks.is_empty();
+    }
+    let events = story(&seen.flow.uid, &seen.flow.name, &memory.durable);
+    has_all(callbacks, &events)
+}
+
 /// Children that run although their end is recorded, or nothing of them is: what a controller made that
 /// died, after another one had decided otherwise.
-pub(super) fn strays(memory: &Memory, seen: &Seen<'_>, next: &mut Next) {
+pub(super) fn strays(memory: &Memory, seen: &Seen<'_>, now: Timestamp, next: &mut Next) {
     if memory.durable.run == 0 {
         return;
     }
@@ -52,7 +71,7 @@ pub(super) fn strays(memory: &Memory, seen: &Seen<'_>, next: &mut Next) {
             Record::Ahead => true,
         };
         if !wanted && matches!(recorded(&memory.status, child), Record::Over | Record::None) {
-            stop_child(memory, seen, child, next);
+            stop_child(memory, seen, child, now, next);
         }
     }
 }

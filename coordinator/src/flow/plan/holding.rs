@@ -68,7 +68,7 @@ pub(super) fn hold(
     present(memory, state.phase(), false, generation, now);
     for action in actions(&graph, &rules, &state, now, &|id, _| look(memory, id)) {
         if let Action::Stop { id, attempt } = action {
-            stop(memory, seen, &(kind(id), name(id, attempt)), next);
+            stop(memory, seen, &(kind(id), name(id, attempt)), now, next);
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::child::controller;
 use crate::flow::object::JobFlowObject;
+use crate::flow::story::story;
 
 mod cases;
 mod edges;

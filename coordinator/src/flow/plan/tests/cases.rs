@@ -209,3 +209,77 @@ fn names_of_elements_and_nodes_stay_apart() {
     let of = |name: &str| world.children[&(ChildKind::Job, name.to_owned())].index;
     assert_eq!((of("f-a--1"), of("f-a-0")), (1, 0));
 }
+
+#[test]
+fn a_stop_that_fails_is_tried_again_later() {
+    // One that is told to stop, and one that nobody waits for.
+    for is_stray in [false, true] {
+        let mut spec = json!({"flows": [node("a", &[])]});
+        let mut world = World::new(spec.clone());
+        world.settle();
+        if is_stray {
+            let live = world.children.clone();
+            world.succeed("f-a");
+            world.children = live;
+        }
+        spec["cancel"] = json!(true);
+        world.view = flow(spec, "", 2);
+        let mut stops = 0;
+        for _ in 0..20 {
+            world.now += 1;
+            let next = world.plan();
+            let mut stopped = false;
+            for op in next.ops {
+                match op {
+                    Op::Stop(child) => {
+                        stopped = true;
+                        let now = at(world.now);
+                        world.memory.failed(child.key(), "CallFailed", "no", now);
+                    }
+                    op => world.apply(op),
+                }
+            }
+            stops += usize::from(stopped);
+            let waits = stops > 0 && !stopped;
+            assert!(!waits || next.wake.is_some(), "it is looked at again");
+        }
+        assert!((2..=6).contains(&stops), "{stops}, {is_stray}");
+        world.now += 60;
+        world.settle();
+        assert_eq!(world.live(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_flow_is_kept_until_its_callbacks_are_told_or_an_hour_longer() {
+    let mut spec = json!({"flows": [node("a", &[])], "ttlSecondsAfterFinished": 60});
+    spec["callbacks"] = json!([{"url": "https://ci.example.com/"}]);
+    let mut world = World::new(spec);
+    world.settle();
+    world.succeed("f-a");
+    let ended = world.stored.finished_at.unwrap();
+    let told = u32::try_from(story("u", "f", &world.stored).len()).unwrap();
+    assert_eq!(told, 4);
+    let mut deletes = |settled: Option<u32>, after: u64| {
+        let callback = |settled| baton_api::status::CallbackStatus {
+            settled,
+            ..Default::default()
+        };
+        world.memory.status.callbacks = settled.map(callback).into_iter().collect();
+        let now = later(ended, Duration::from_secs(after));
+        world.now = now
+            .0
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+            + 1;
+        world.plan().ops.contains(&Op::DeleteFlow)
+    };
+    assert!(!deletes(None, 60), "nothing is known of them");
+    // Its end is not among what is settled, though nothing more was known to wait.
+    assert!(!deletes(Some(told - 1), 60));
+    assert!(!deletes(Some(told), 50));
+    assert!(deletes(Some(told), 60));
+    assert!(!deletes(Some(1), 3600));
+    assert!(deletes(Some(1), 3660), "somebody does not answer");
+}

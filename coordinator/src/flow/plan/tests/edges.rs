@@ -206,3 +206,55 @@ fn a_node_that_is_added_changes_no_name_that_is_taken() {
     assert!(wanted > 0, "it is to be made");
     assert_eq!(world.states()[1], "a-0 Running");
 }
+
+/// What the webhook would find, which knows what is durable alone.
+fn accepted_by_webhook(world: &World, spec: &Value) -> bool {
+    let spec = FlowSpec::new(serde_json::from_value(spec.clone()).unwrap()).unwrap();
+    refused(&world.stored, &spec).is_empty()
+}
+
+#[test]
+fn a_change_is_judged_by_what_is_durable() {
+    let first = json!({"flows": [node("a", &[]), node("b", &["a"])]});
+    let second = json!({"flows": [node("a", &[]), node("b", &["a", "c"]), node("c", &[])]});
+    for writes in [false, true] {
+        let mut world = World::new(first.clone());
+        world.settle();
+        world.end("f-a", End::Succeeded);
+        // It is known that b begins, and not written when the spec changes.
+        drop(world.plan());
+        assert!(accepted_by_webhook(&world, &second));
+        world.view = flow(second.clone(), "", 2);
+        if writes {
+            // The write is still to be refused.
+            world.busy.flow = true;
+            assert!(world.plan().ops.is_empty());
+            world.busy.flow = false;
+        }
+        world.settle();
+        let accepted = ("True".into(), "Accepted".into());
+        assert_eq!(world.condition("Accepted"), accepted, "{writes}");
+        assert_eq!(world.live(), ["f-c"]);
+        assert!(!world.notes.iter().any(|n| n.reason == "ChangeRefused"));
+        world.succeed("f-c");
+        assert_eq!(world.live(), ["f-b"]);
+    }
+}
+
+#[test]
+fn a_node_that_is_added_before_the_end_is_written_runs() {
+    let mut world = World::new(json!({"flows": [node("a", &[])]}));
+    world.settle();
+    world.end("f-a", End::Succeeded);
+    drop(world.plan());
+    assert_eq!(world.memory.status.phase, JobFlowPhase::Succeeded);
+    let told = baton_api::status::CallbackStatus::default();
+    world.memory.status.callbacks = vec![told];
+    let more = json!({"flows": [node("a", &[]), node("b", &[])]});
+    world.change(more, "");
+    assert_eq!(world.stored.phase, JobFlowPhase::Running);
+    assert_eq!(world.live(), ["f-b"]);
+    assert_eq!(world.stored.callbacks.len(), 1, "what was told stays told");
+    world.succeed("f-b");
+    assert_eq!(world.stored.phase, JobFlowPhase::Succeeded);
+}

@@ -19,6 +19,8 @@ enum Move {
     Delete(usize),
     Wait(u64),
     Suspend(bool),
+    /// Somebody adds a node that depends on this one.
+    Add(usize),
     Cancel,
 }
 
@@ -33,6 +35,7 @@ fn a_move() -> impl Strategy<Value = Move> {
         1 => any::<usize>().prop_map(Move::Delete),
         1 => (0u64..100).prop_map(Move::Wait),
         1 => any::<bool>().prop_map(Move::Suspend),
+        1 => any::<usize>().prop_map(Move::Add),
         1 => prop_oneof![9 => Just(Move::Work(1)), 1 => Just(Move::Cancel)],
     ]
 }
@@ -114,6 +117,12 @@ proptest! {
                     spec["suspend"] = json!(on);
                     world.view = flow(spec.clone(), "", world.view.generation.unwrap() + 1);
                 }
+                Move::Add(which) => if world.stored.finished_at.is_none() {
+                    let flows = spec["flows"].as_array_mut().unwrap();
+                    let need = flows[which % flows.len()]["name"].as_str().unwrap().to_owned();
+                    flows.push(node(&format!("m{}", flows.len()), &[&need]));
+                    world.view = flow(spec.clone(), "", world.view.generation.unwrap() + 1);
+                },
                 Move::Cancel => {
                     spec["cancel"] = json!(true);
                     world.view = flow(spec.clone(), "", world.view.generation.unwrap() + 1);
@@ -121,7 +130,7 @@ proptest! {
             }
         }
         spec["suspend"] = json!(false);
-        world.view = flow(spec, "", world.view.generation.unwrap() + 1);
+        world.view = flow(spec.clone(), "", world.view.generation.unwrap() + 1);
         let mut rounds = 0;
         while world.stored.finished_at.is_none() {
             world.settle();
@@ -137,5 +146,6 @@ proptest! {
         prop_assert!(world.stored.phase.is_over());
         let over = |n: &baton_api::flow_status::FlowNodeStatus| n.state.is_over();
         prop_assert!(world.stored.nodes.iter().all(over));
+        prop_assert_eq!(world.stored.nodes.len(), spec["flows"].as_array().unwrap().len());
     }
 }

@@ -320,7 +320,10 @@ impl Run {
                 }
             }
             Move::CleanUp => {
-                for node in self.state.nodes.iter().filter(|n| n.state.is_over()) {
+                // How that of a node that went away ended may not be recorded yet.
+                let is_recorded =
+                    |n: &&DaemonNode| n.state.is_over() && n.state != DaemonPhase::Removed;
+                for node in self.state.nodes.iter().filter(is_recorded) {
                     let key = (node.name.clone(), node.attempts);
                     if world.jobs.get(&key) != Some(&JobSeen::Live) {
                         world.jobs.remove(&key);

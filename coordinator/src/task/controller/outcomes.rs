@@ -99,9 +99,10 @@ impl Controller {
                 }
                 self.put_task(uid, &task);
             }
-            // The watch, which says the same, may be late.
+            // The watch has not told yet: until it does, the same would be answered. And a server that was just started
+            // may not know Tasks yet.
             Done::Gone => {
-                entry.view.is_deleting = true;
+                memory.failed_write("the Task is gone", now);
                 entry.awaiting.extend(writing);
             }
             Done::Nothing => entry.awaiting.extend(writing),

@@ -193,5 +193,9 @@ pub(super) fn expire(
             return None;
         }
     }
+    if let Some(until) = memory.write_trouble.wait(now) {
+        next.wake_at(until);
+        return None;
+    }
     Some(Op::DeleteTask)
 }

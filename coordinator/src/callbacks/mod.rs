@@ -27,16 +27,24 @@ use baton_protocol::Timestamp;
 /// of them.
 const TOLD_AGAIN: Duration = Duration::from_secs(3600);
 
-/// Whether a run that is over has nothing more to tell: no receiver waits, or none is known and its end
-/// is long ago.
+/// Whether every receiver has all of a story of so many events: that nothing waits may have been said
+/// before its end was told.
+pub fn has_all(callbacks: &[CallbackStatus], events: usize) -> bool {
+    let settled = |c: &CallbackStatus| usize::try_from(c.settled).is_ok_and(|n| n >= events);
+    callbacks.iter().all(settled)
+}
+
+/// Whether a run that is over, with so many events, has nothing more to tell: every receiver has all of
+/// them, or none is known and its end is long ago.
 pub fn is_settled(
     callbacks: &[CallbackStatus],
+    events: usize,
     finished_at: Option<Timestamp>,
     now: Timestamp,
 ) -> bool {
     match callbacks {
         [] => finished_at.is_none_or(|at| now.since(at) >= TOLD_AGAIN),
-        some => some.iter().all(|c| c.waiting == 0),
+        some => has_all(some, events),
     }
 }
 
@@ -78,15 +86,16 @@ mod tests {
     #[test]
     fn what_is_settled_is_not_told_again() {
         let at = |seconds| Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        let waiting = |waiting| CallbackStatus {
-            waiting,
+        let settled = |settled| CallbackStatus {
+            settled,
             ..CallbackStatus::default()
         };
         let end = Some(at(1000));
-        assert!(!is_settled(&[], end, at(4599)));
-        assert!(is_settled(&[], end, at(4600)));
-        assert!(is_settled(&[], None, at(1000)));
-        assert!(is_settled(&[waiting(0), waiting(0)], end, at(1000)));
-        assert!(!is_settled(&[waiting(0), waiting(1)], end, at(9000)));
+        assert!(!is_settled(&[], 2, end, at(4599)));
+        assert!(is_settled(&[], 2, end, at(4600)));
+        assert!(is_settled(&[], 0, None, at(1000)));
+        assert!(is_settled(&[settled(2), settled(2)], 2, end, at(1000)));
+        // Nothing waits by its own account, which is from before the end.
+        assert!(!is_settled(&[settled(2), settled(1)], 2, end, at(9000)));
     }
 }

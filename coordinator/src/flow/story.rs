@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::clock::later;
 use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
-use baton_api::status::CallbackStatus;
 use baton_callbacks::event::Happening;
 use baton_callbacks::{Event, FlowEnd, NodeEnd, Source, TaskOutcome};
 use baton_protocol::Timestamp;
@@ -44,13 +43,6 @@ pub fn story(uid: &str, flow: &str, status: &JobFlowStatus) -> Vec<Event> {
         events.push(source.event(end.finished_at, Happening::FlowFinished(end)));
     }
     events
-}
-
-/// Whether every receiver has all of a story: that nothing waits may have been said before its end was
-/// told.
-pub fn has_all(callbacks: &[CallbackStatus], events: &[Event]) -> bool {
-    let settled = |c: &CallbackStatus| usize::try_from(c.settled).is_ok_and(|n| n >= events.len());
-    callbacks.iter().all(settled)
 }
 
 fn node_end(node: &FlowNodeStatus, finished_at: Timestamp) -> NodeEnd {

@@ -3,7 +3,7 @@
 use super::Controller;
 use crate::callbacks::{Progress, Story, is_settled};
 use crate::clock::now;
-use crate::flow::story::{has_all, story};
+use crate::flow::story::story;
 
 impl Controller {
     /// Takes how far callbacks came.
@@ -24,9 +24,8 @@ impl Controller {
         };
         let status = &entry.memory.durable;
         let is_over = status.phase.is_over();
-        let is_settled = is_settled(&status.callbacks, status.finished_at, now());
-        let events = story(uid, &entry.view.name, status);
-        if !is_over || !is_settled || !has_all(&status.callbacks, &events) {
+        let events = story(uid, &entry.view.name, status).len();
+        if !is_over || !is_settled(&status.callbacks, events, status.finished_at, now()) {
             self.tell(uid);
         }
     }

@@ -9,10 +9,11 @@ use baton_protocol::Timestamp;
 
 use super::acting::stop_child;
 use super::{Memory, Next, Op, Seen, deletes, due};
+use crate::callbacks::has_all;
 use crate::clock::later;
 use crate::flow::children::Child;
 use crate::flow::object::FlowSpec;
-use crate::flow::story::{has_all, story};
+use crate::flow::story::story;
 
 /// How long past its time a finished flow is kept for callbacks that are not settled, as a Task is.
 const CALLBACKS_WITHIN: Duration = Duration::from_secs(3600);
@@ -54,7 +55,7 @@ fn is_told(memory: &Memory, seen: &Seen<'_>, spec: &FlowSpec) -> bool {
         return spec.spec.callbacks.is_empty();
     }
     let events = story(&seen.flow.uid, &seen.flow.name, &memory.durable);
-    has_all(callbacks, &events)
+    has_all(callbacks, events.len())
 }
 
 /// Children that run although their end is recorded, or nothing of them is: what a controller made that

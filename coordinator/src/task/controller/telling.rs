@@ -21,7 +21,8 @@ impl Controller {
         };
         let status = &entry.memory.durable;
         let is_over = status.phase.is_over();
-        if !is_over || !is_settled(&status.callbacks, status.finished_at, now()) {
+        let events = story(&entry.view.name, status).len();
+        if !is_over || !is_settled(&status.callbacks, events, status.finished_at, now()) {
             self.tell(uid);
         }
     }

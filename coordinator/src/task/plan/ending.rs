@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use baton_api::status::{CallbackStatus, StepKind, StepPhase, StepStatus, TaskPhase};
+use baton_api::status::{StepKind, StepPhase, StepStatus, TaskPhase};
 use baton_pod::ContainerState;
 use baton_protocol::Timestamp;
 
 use super::alive::{STOP_MARGIN, grace, is_asked};
 use super::{Known, Memory, Next, Op, Seen, delete};
+use crate::callbacks::has_all;
 use crate::clock::later;
 use crate::task::fold::{self, ERROR, NODE_LOST};
 use crate::task::memory::Waiting;
 use crate::task::runs::{self, Origin, POD_DELETED};
+use crate::task::story::story;
 
 /// How long the pod's status is waited for to say more of an end.
 const REFINED_WITHIN: Duration = Duration::from_secs(5);
@@ -184,9 +186,9 @@ pub(super) fn expire(
         return None;
     }
     let has_callbacks = spec.is_some_and(|s| !s.spec().callbacks.is_empty());
-    let waits = |c: &CallbackStatus| c.waiting > 0;
     let told = memory.callbacks_known || !memory.status.callbacks.is_empty() || !has_callbacks;
-    if !told || memory.status.callbacks.iter().any(waits) {
+    let events = story(&seen.task.name, &memory.durable).len();
+    if !told || !has_all(&memory.status.callbacks, events) {
         let latest = later(at, CALLBACKS_WITHIN);
         if latest > now {
             next.wake_at(latest);

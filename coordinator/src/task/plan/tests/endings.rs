@@ -1,6 +1,7 @@
 //! How runs end: one case each.
 
 use super::*;
+use baton_api::status::CallbackStatus;
 
 #[test]
 fn a_cancel_goes_to_the_agent_and_the_pod_stays() {
@@ -252,6 +253,36 @@ fn a_finished_task_goes_when_its_time_is_over() {
     assert!(!world.deleted);
     world.pass(5);
     assert!(world.deleted);
+}
+
+#[test]
+fn a_finished_task_stays_until_its_end_is_told_or_an_hour_longer() {
+    let mut asked = spec(1);
+    asked["ttlSecondsAfterFinished"] = 10.into();
+    asked["callbacks"] = json!([{ "url": "https://example.com/" }]);
+    let finished = |settled: u32| {
+        let mut world = World::new(asked.clone());
+        world.work();
+        world.run(0);
+        world.work();
+        // Of four events.
+        let known = CallbackStatus {
+            settled,
+            ..CallbackStatus::default()
+        };
+        world.memory.take_progress(1, vec![known]);
+        world.pass(60);
+        world
+    };
+    assert!(finished(4).deleted);
+    let mut untold = finished(3);
+    assert!(
+        !untold.deleted,
+        "nothing waits, from before the end was told"
+    );
+    untold.now = later(untold.now, Duration::from_secs(3600));
+    untold.pass(1);
+    assert!(untold.deleted);
 }
 
 #[test]

@@ -80,6 +80,17 @@ impl World {
         world
     }
 
+    /// One whose pod was told to go, as its node has no agent.
+    fn misplaced() -> World {
+        let mut world = World::new(spec(1));
+        world.work();
+        world.bind();
+        world.node(true, false);
+        world.pass(12);
+        assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+        world
+    }
+
     fn node(&mut self, ready: bool, driver: bool) {
         let node: Node = serde_json::from_value(json!({
             "metadata": { "name": "n" },
@@ -276,14 +287,7 @@ impl World {
         for number in 1..=steps {
             let code = if number == steps { code } else { 0 };
             self.tell(What::StepStarted { number, attempt: 1 });
-            self.tell(What::StepFinished {
-                number,
-                state: StepState::Done {
-                    record: record(code, self.now),
-                },
-                results: Vec::new(),
-                missing: Vec::new(),
-            });
+            self.step_finished(number, code);
         }
         let cause = (code != 0).then(|| Cause::Step {
             number: steps,
@@ -294,6 +298,16 @@ impl World {
         });
         self.finish(cause);
         self.edit_all(|pod| pod.status = Some(status("Succeeded", &[])));
+    }
+
+    fn step_finished(&mut self, number: u32, code: i32) {
+        let record = record(code, self.now);
+        self.tell(What::StepFinished {
+            number,
+            state: StepState::Done { record },
+            results: Vec::new(),
+            missing: Vec::new(),
+        });
     }
 
     fn finish(&mut self, cause: Option<Cause>) {

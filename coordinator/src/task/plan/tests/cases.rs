@@ -173,12 +173,7 @@ fn a_pod_whose_node_had_the_agent_waits_longer_for_it() {
 
 #[test]
 fn a_pod_that_began_unnoticed_is_not_replaced() {
-    let mut world = World::new(spec(1));
-    world.work();
-    world.bind();
-    world.node(true, false);
-    world.pass(12);
-    assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+    let mut world = World::misplaced();
     // What its kubelet says as it goes.
     let now = world.now;
     let mut last = Pod::clone(world.only_pod());
@@ -207,12 +202,7 @@ fn a_pod_that_its_agent_found_only_as_it_went_is_replaced() {
             ],
         ),
     ] {
-        let mut world = World::new(spec(1));
-        world.work();
-        world.bind();
-        world.node(true, false);
-        world.pass(12);
-        assert!(world.only_pod().metadata.deletion_timestamp.is_some());
+        let mut world = World::misplaced();
         // Its agent comes back, and makes the volume of a pod that does not start any more.
         world.node(true, true);
         world.happen(Happens::Miss);
@@ -239,11 +229,7 @@ fn a_pod_that_its_agent_found_only_as_it_went_is_replaced() {
 
 #[test]
 fn a_task_that_was_cancelled_without_its_agent_stays_so() {
-    let mut world = World::new(spec(1));
-    world.work();
-    world.bind();
-    world.node(true, false);
-    world.pass(12);
+    let mut world = World::misplaced();
     world.happen(Happens::Cancel(true));
     world.happen(Happens::PodGone);
     world.pass(30);
@@ -255,11 +241,7 @@ fn a_task_that_was_cancelled_without_its_agent_stays_so() {
 
 #[test]
 fn a_pod_whose_agent_came_back_and_saw_it_run_is_not_replaced() {
-    let mut world = World::new(spec(1));
-    world.work();
-    world.bind();
-    world.node(true, false);
-    world.pass(12);
+    let mut world = World::misplaced();
     world.node(true, true);
     world.happen(Happens::Begin);
     world.pass(2);

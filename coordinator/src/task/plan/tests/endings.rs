@@ -72,14 +72,7 @@ fn a_cancel_amid_finally_steps_leaves_them_alone() {
     let mut world = World::new(asked);
     world.work();
     world.happen(Happens::Begin);
-    world.tell(What::StepFinished {
-        number: 1,
-        state: StepState::Done {
-            record: record(3, world.now),
-        },
-        results: Vec::new(),
-        missing: Vec::new(),
-    });
+    world.step_finished(1, 3);
     world.tell(What::StepStarted {
         number: 2,
         attempt: 1,
@@ -97,14 +90,7 @@ fn the_end_of_a_run_that_is_repeated_waits_for_no_pod() {
     let mut world = World::new(asked);
     world.work();
     world.happen(Happens::Begin);
-    world.tell(What::StepFinished {
-        number: 1,
-        state: StepState::Done {
-            record: record(3, world.now),
-        },
-        results: Vec::new(),
-        missing: Vec::new(),
-    });
+    world.step_finished(1, 3);
     world.finish(Some(Cause::Step {
         number: 1,
         name: "s1".to_owned(),

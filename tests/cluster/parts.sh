@@ -2,8 +2,9 @@
 # Sourced by `cluster`: how parts are started and stopped, and the control plane's.
 
 alive() { [ -f "$STATE/$1.pid" ] && lives "$(cat "$STATE/$1.pid")"; }
-lives() { # lives PID: and is no zombie that nobody has reaped yet
-  local state; state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) && [ -n "$state" ] && [ "$state" != Z ]
+lives() { # lives PID: and is no zombie that nobody has reaped yet. One whose other threads still end has its ports
+  local state; state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) && [ -n "$state" ] || return 1
+  [ "$state" != Z ] || [ "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -gt 1 ]
 }
 without_locks() { # closes what was inherited: a part that outlives its caller must not hold the caller's locks
   local fd

@@ -1,5 +1,6 @@
 //! Baton's own pods, and how they are hurt.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::{Cluster, Kubectl, Parts, until};
@@ -120,7 +121,13 @@ pub struct Undo<F: FnMut()>(pub F);
 
 impl<F: FnMut()> Drop for Undo<F> {
     fn drop(&mut self) {
-        (self.0)();
+        // A second panic would end the tests that are still to run.
+        let undone = catch_unwind(AssertUnwindSafe(&mut self.0));
+        if let Err(panic) = undone
+            && !std::thread::panicking()
+        {
+            resume_unwind(panic);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a flow's callbacks are told: what changed from one state to the next.
 
-use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
+use baton_api::flow_status::{CauseStatus, FlowNodeStatus, JobFlowPhase, JobFlowStatus};
 use baton_callbacks::event::Happening;
 use baton_callbacks::{FlowEnd, NodeEnd, TaskOutcome};
 use baton_flow::State;
@@ -66,17 +66,20 @@ fn node_end(node: &FlowNodeStatus, finished_at: Timestamp) -> NodeEnd {
 }
 
 fn flow_end(status: &JobFlowStatus, started_at: Timestamp, finished_at: Timestamp) -> FlowEnd {
+    let cause = status.cause.as_ref();
+    let timed_out = cause.is_some_and(CauseStatus::is_own_deadline);
     let outcome = match status.phase {
         JobFlowPhase::Succeeded => TaskOutcome::Succeeded,
         JobFlowPhase::Cancelled => TaskOutcome::Cancelled,
-        JobFlowPhase::Failed if is_own_deadline(status) => TaskOutcome::TimedOut,
+        JobFlowPhase::Failed if timed_out => TaskOutcome::TimedOut,
         _ => TaskOutcome::Failed,
     };
-    let cause = status.cause.as_ref().map(|c| c.node.clone());
     FlowEnd {
         outcome,
         reason: status.reason.clone(),
-        failed_node: cause.filter(|node| !node.is_empty()),
+        failed_node: cause
+            .map(|c| c.node.clone())
+            .filter(|node| !node.is_empty()),
         started_at,
         finished_at,
         message: match outcome {
@@ -86,16 +89,9 @@ fn flow_end(status: &JobFlowStatus, started_at: Timestamp, finished_at: Timestam
     }
 }
 
-/// Whether it is the flow's own time that was up, and not that of a node's Job.
-fn is_own_deadline(status: &JobFlowStatus) -> bool {
-    let cause = status.cause.as_ref();
-    cause.is_some_and(|c| c.node.is_empty() && c.reason == "DeadlineExceeded")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_api::flow_status::CauseStatus;
 
     #[test]
     fn a_jobs_deadline_is_not_the_flows() {

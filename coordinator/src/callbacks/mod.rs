@@ -27,6 +27,9 @@ use baton_protocol::Timestamp;
 /// of them.
 const TOLD_AGAIN: Duration = Duration::from_secs(3600);
 
+/// How long past its time to live what is over is kept for receivers that have not heard all of it.
+pub const CALLBACKS_WITHIN: Duration = Duration::from_secs(3600);
+
 /// Whether every receiver has all of a story of so many events: that nothing waits may have been said
 /// before its end was told.
 pub fn has_all(callbacks: &[CallbackStatus], events: usize) -> bool {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::clock::later;
-use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
+use baton_api::flow_status::{CauseStatus, FlowNodeStatus, JobFlowPhase, JobFlowStatus};
 use baton_callbacks::event::Happening;
 use baton_callbacks::{Event, FlowEnd, NodeEnd, Source, TaskOutcome};
 use baton_protocol::Timestamp;
@@ -57,18 +57,21 @@ fn node_end(node: &FlowNodeStatus, finished_at: Timestamp) -> NodeEnd {
 }
 
 fn flow_end(status: &JobFlowStatus, started_at: Timestamp) -> Option<FlowEnd> {
+    let cause = status.cause.as_ref();
+    let timed_out = cause.is_some_and(CauseStatus::is_own_deadline);
     let outcome = match status.phase {
         JobFlowPhase::Succeeded => TaskOutcome::Succeeded,
         JobFlowPhase::Cancelled => TaskOutcome::Cancelled,
-        JobFlowPhase::Failed if is_own_deadline(status) => TaskOutcome::TimedOut,
+        JobFlowPhase::Failed if timed_out => TaskOutcome::TimedOut,
         JobFlowPhase::Failed => TaskOutcome::Failed,
         _ => return None,
     };
-    let cause = status.cause.as_ref().map(|c| c.node.clone());
     Some(FlowEnd {
         outcome,
         reason: status.reason.clone(),
-        failed_node: cause.filter(|node| !node.is_empty()),
+        failed_node: cause
+            .map(|c| c.node.clone())
+            .filter(|node| !node.is_empty()),
         started_at,
         finished_at: status.finished_at?,
         message: match outcome {
@@ -76,12 +79,6 @@ fn flow_end(status: &JobFlowStatus, started_at: Timestamp) -> Option<FlowEnd> {
             _ => status.message.clone(),
         },
     })
-}
-
-/// Whether it is the flow's own time that was up, and not that of a node's Job.
-fn is_own_deadline(status: &JobFlowStatus) -> bool {
-    let cause = status.cause.as_ref();
-    cause.is_some_and(|c| c.node.is_empty() && c.reason == "DeadlineExceeded")
 }
 
 /// The time now, after everything that a status tells: another machine's clock may be ahead.
@@ -103,7 +100,7 @@ pub fn after(status: &JobFlowStatus, now: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_api::flow_status::{CauseStatus, FlowJobStatus};
+    use baton_api::flow_status::FlowJobStatus;
     use baton_flow::NodePhase;
 
     #[test]

@@ -134,6 +134,13 @@ pub struct CauseStatus {
     pub reason: String,
 }
 
+impl CauseStatus {
+    /// Whether it is the time of the whole that was up, and not that of a node's Job.
+    pub fn is_own_deadline(&self) -> bool {
+        self.node.is_empty() && self.reason == "DeadlineExceeded"
+    }
+}
+
 /// How a node stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
 
 use baton_api::daemon_status::DaemonJobStatus;
-use baton_api::flow_status::{FlowNodeStatus, JobFlowPhase, JobFlowStatus};
+use baton_api::flow_status::{CauseStatus, FlowNodeStatus, JobFlowPhase, JobFlowStatus};
 use baton_flow::daemon::DaemonPhase;
 use baton_flow::{Graph, Node, NodePhase};
 use baton_protocol::{Timestamp, exit};
@@ -29,9 +29,7 @@ pub(crate) fn exit_code(over: &Over) -> i32 {
         Status::Flow(status) => (status.phase, &status.cause),
         Status::Daemon(status) => (status.phase, &status.cause),
     };
-    let timed_out = cause
-        .as_ref()
-        .is_some_and(|cause| cause.node.is_empty() && cause.reason == "DeadlineExceeded");
+    let timed_out = cause.as_ref().is_some_and(CauseStatus::is_own_deadline);
     match phase {
         JobFlowPhase::Succeeded => 0,
         JobFlowPhase::Cancelled => CANCELLED_EXIT_CODE,

@@ -1,7 +1,6 @@
 //! What is done when something is over: children that nobody waits for, and what is kept no longer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use baton_api::flow_status::{FlowJobState, JobFlowStatus};
 use baton_flow::Seen as End;
@@ -9,14 +8,11 @@ use baton_protocol::Timestamp;
 
 use super::acting::stop_child;
 use super::{Memory, Next, Op, Seen, deletes, due};
-use crate::callbacks::has_all;
+use crate::callbacks::{CALLBACKS_WITHIN, has_all};
 use crate::clock::later;
 use crate::flow::children::Child;
 use crate::flow::object::FlowSpec;
 use crate::flow::story::story;
-
-/// How long past its time a finished flow is kept for callbacks that are not settled, as a Task is.
-const CALLBACKS_WITHIN: Duration = Duration::from_secs(3600);
 
 /// What a flow that is over and durable leaves.
 pub(super) fn settle(

@@ -8,7 +8,7 @@ use baton_protocol::Timestamp;
 
 use super::alive::{STOP_MARGIN, grace, is_asked};
 use super::{Known, Memory, Next, Op, Seen, delete};
-use crate::callbacks::has_all;
+use crate::callbacks::{CALLBACKS_WITHIN, has_all};
 use crate::clock::later;
 use crate::task::fold::{self, ERROR, NODE_LOST};
 use crate::task::memory::Waiting;
@@ -17,8 +17,6 @@ use crate::task::story::story;
 
 /// How long the pod's status is waited for to say more of an end.
 const REFINED_WITHIN: Duration = Duration::from_secs(5);
-/// How long past its time a finished Task is kept for callbacks that are not settled.
-const CALLBACKS_WITHIN: Duration = Duration::from_secs(3600);
 /// How long a pod whose run is over may take to end where nothing is wrong with it: a node that is
 /// busy is late, and with the pod go its logs.
 const SLOW_WITHIN: Duration = Duration::from_secs(600);
